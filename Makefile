@@ -1,0 +1,31 @@
+# Two commands do everything on a fresh machine:  make demo   and   make test
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.PHONY: demo test truth check clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/ready
+	$(BIN)/nunatak demo -o demo/run
+
+test: $(VENV)/ready
+	$(BIN)/python -m pytest
+
+truth: $(VENV)/ready
+	$(BIN)/python -m pytest -m truth
+
+check: $(VENV)/ready
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/mypy
+
+# requirements.txt pins what was tested; torch first, so that pip takes its CPU build and not CUDA's.
+$(VENV)/ready: pyproject.toml requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo

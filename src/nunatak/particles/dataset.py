@@ -1,0 +1,89 @@
+"""Particles as the engine sees them: images behind a reader, optics, and the rows of the file they came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nunatak.geometry.poses import Poses
+from nunatak.optics.ctf import CtfParameters
+
+
+class ImageSource(Protocol):
+    """Anything that can hand out raw particle images in batches."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """(k, box, box) float32 images of the given rows, in that order; the rows share one box."""
+        ...
+
+
+@dataclass(frozen=True)
+class Particles:
+    """A particle set: immutable, lazy, in the input's order.
+
+    Attributes
+    ----------
+    images : ImageSource
+    optics : CtfParameters
+        One value per particle.
+    optics_group : (n,) int64
+        Index into the group fields below.
+    group_pixel_size_A, group_box_px : tuple
+        Pixel size and box of each optics group.
+    poses : Poses or None
+        When the file has them.
+    random_subset : (n,) int64 or None
+        1 or 2, when the file has half-sets.
+    has_ctf : bool
+        False when the file has no CTF columns; the optics are then meaningless.
+    table : object
+        The rows as read, opaque here, so that writing back keeps every column (nunatak.io).
+    """
+
+    images: ImageSource
+    optics: CtfParameters
+    optics_group: Tensor
+    group_pixel_size_A: tuple[float, ...]
+    group_box_px: tuple[int, ...]
+    poses: Poses | None = None
+    random_subset: Tensor | None = None
+    has_ctf: bool = True
+    table: object | None = None
+    warnings: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.optics_group)
+
+    @property
+    def box_px(self) -> int:
+        """Box of the common grid: that of the first optics group."""
+        return self.group_box_px[0]
+
+    @property
+    def pixel_size_A(self) -> float:
+        """Pixel size of the common grid: that of the first optics group."""
+        return self.group_pixel_size_A[0]
+
+    def with_poses(self, poses: Poses) -> Particles:
+        """The same particles with other poses."""
+        return replace(self, poses=poses)
+
+
+class MemoryImages:
+    """Images already in memory, (n, box, box) float32."""
+
+    def __init__(self, images: np.ndarray | Tensor) -> None:
+        self._images = np.asarray(images.numpy() if isinstance(images, torch.Tensor) else images, np.float32)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """(k, box, box) float32 images of the given rows."""
+        return self._images[rows]

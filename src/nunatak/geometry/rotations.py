@@ -17,7 +17,7 @@ def matrices_from_euler(angles_deg: Tensor) -> Tensor:
 
     R = Rz(psi) Ry(tilt) Rz(rot) with RELION's passive matrices (Heymann, Chagoyen & Belnap 2005).
     """
-    return roma.euler_to_rotmat("zyz", angles_deg, degrees=True).transpose(-1, -2)
+    return roma.euler_to_rotmat("ZYZ", angles_deg, degrees=True).transpose(-1, -2)
 
 
 def euler_from_matrices(rotations: Tensor) -> Tensor:

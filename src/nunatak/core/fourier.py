@@ -16,10 +16,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class HalfPlane:
-    """The independent Fourier samples of a real image inside a radius, sorted by radius.
+    """The independent Fourier samples of a real image inside a radius, ring by ring.
 
     The zero frequency and the Friedel mates are left out, so that samples of white noise are independent.
-    Because of the order, the samples inside a smaller radius are a prefix.
+    Because of the order, the samples inside a smaller integer radius are a prefix.
 
     Attributes
     ----------
@@ -41,8 +41,8 @@ class HalfPlane:
     def __len__(self) -> int:
         return len(self.frequencies)
 
-    def count_within(self, radius_px: float) -> int:
-        """Number of samples with |k| <= radius: they are the first ones."""
+    def count_within(self, radius_px: int) -> int:
+        """Number of samples with |k| <= radius, an integer: they are the first ones."""
         squared = (self.frequencies**2).sum(1)
         return int((squared <= radius_px**2).sum())
 
@@ -61,7 +61,10 @@ def half_plane(box_px: int, radius_px: int) -> HalfPlane:
     squared = kx**2 + ky**2
     keep = (squared <= limit**2) & ((kx > 0) | ((kx == 0) & (ky > 0)))
     kx, ky, squared = kx[keep], ky[keep], squared[keep]
-    order = torch.argsort(squared, stable=True)
+    # Rings by rounded-up radius, by angle within a ring: integer radii are prefixes, neighbours lie side by side.
+    ring = squared.double().sqrt().sub(1e-9).ceil()
+    angle = torch.atan2(ky.double(), kx.double())
+    order = torch.argsort(ring * 8 + angle, stable=True)
     frequencies = torch.stack([kx, ky], 1)[order]
     shells = squared[order].double().sqrt().round().long()
     return HalfPlane(frequencies, shells, box_px, limit)

@@ -1,0 +1,81 @@
+"""From maps to blocks and back: padding, the correction for trilinear interpolation, Fourier transforms.
+
+Trilinear interpolation in Fourier space multiplies the map by sinc^2 in real space; dividing by it first
+leaves 2.7 % error at a padding of 2 (Jackson et al. 1991 for the principle). The zero frequency of a block is
+at (r, r, 0) with r = padding * radius + 1; see nunatak.projection.slices.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from nunatak.projection.slices import block_shape
+
+
+@lru_cache(maxsize=16)
+def interpolation_window(box_px: int, padding: int) -> Tensor:
+    """(box, box, box) sinc^2 window by which trilinear interpolation multiplies a map."""
+    x = (torch.arange(box_px, dtype=torch.float64) - box_px // 2) / (padding * box_px)
+    axis = torch.sinc(x) ** 2
+    return (axis[:, None, None] * axis[None, :, None] * axis[None, None, :]).float()
+
+
+def _block_indices(radius_px: int, padding: int, padded_px: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """(z, y, x) indices of a block's voxels in an rfft of the padded box; out of range ones wrap."""
+    reach = padding * radius_px + 1
+    full = torch.arange(-reach, reach + 1, device=device) % padded_px
+    return full, full, torch.arange(reach + 1, device=device)
+
+
+def _phase(padded_px: int, box_px: int, reach: int, device: torch.device) -> Tensor:
+    """exp(2 pi i q (box // 2) / padded) for q in -reach..reach: moves the origin to voxel box // 2."""
+    q = torch.arange(-reach, reach + 1, device=device, dtype=torch.float64)
+    angle = 2 * torch.pi * q * (box_px // 2) / padded_px
+    return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
+
+
+def block_from_maps(maps: Tensor, radius_px: int, padding: int = 2) -> Tensor:
+    """Block of (c, d, d, d) maps for slices inside a radius.
+
+    Returns
+    -------
+    (2 r + 1, 2 r + 1, r + 1, c) complex64
+    """
+    box = maps.shape[-1]
+    padded = padding * box
+    window = interpolation_window(box, padding).to(maps.device)
+    transform = torch.fft.rfftn(maps / window, s=(padded,) * 3, dim=(-3, -2, -1)) / box
+    z, y, x = _block_indices(radius_px, padding, padded, maps.device)
+    keep = x <= padded // 2
+    cut = transform[:, z][:, :, y][:, :, :, x[keep]]
+    block = torch.zeros(len(maps), *block_shape(radius_px, padding), dtype=torch.complex64, device=maps.device)
+    block[..., : int(keep.sum())] = cut
+    reach = len(x) - 1
+    phase = _phase(padded, box, reach, maps.device)
+    block *= phase[:, None, None] * phase[None, :, None] * phase[None, None, reach:]
+    return block.permute(1, 2, 3, 0).contiguous()
+
+
+def maps_from_block(block: Tensor, box_px: int, padding: int = 2) -> Tensor:
+    """(c, d, d, d) maps whose padded transform is the given block: the inverse of block_from_maps.
+
+    Voxels of the transform beyond the block are zero. The adjoint of block_from_maps, with respect to the
+    whole transform and not its half, is this times padding^3 * box.
+    """
+    reach = block.shape[2] - 1
+    padded = padding * box_px
+    # The outermost layer of a block only serves interpolation; inside the padded box it may not exist.
+    limit = min(reach, (padded - 1) // 2)
+    keep = slice(reach - limit, reach + limit + 1)
+    phase = _phase(padded, box_px, reach, block.device).conj()
+    turned = block.permute(3, 0, 1, 2) * (phase[:, None, None] * phase[None, :, None] * phase[None, None, reach:])
+    q = torch.arange(-limit, limit + 1, device=block.device) % padded
+    full = torch.zeros(block.shape[-1], padded, padded, padded // 2 + 1, dtype=torch.complex64, device=block.device)
+    rows = torch.zeros(block.shape[-1], padded, 2 * limit + 1, limit + 1, dtype=torch.complex64, device=block.device)
+    rows[:, q] = turned[:, keep, keep, : limit + 1]
+    full[:, :, q, : limit + 1] = rows
+    real = torch.fft.irfftn(full, s=(padded,) * 3, dim=(-3, -2, -1)) * box_px
+    return real[:, :box_px, :box_px, :box_px] / interpolation_window(box_px, padding).to(block.device)

@@ -1,0 +1,97 @@
+"""Central slices of padded Fourier volumes, and the adjoint: insertion. The slow reference, in plain torch.
+
+A *block* is the half x >= 0 of a padded, centred transform, (2 r + 1, 2 r + 1, r + 1, c) complex64 in the order
+(z, y, x, channel), its zero frequency at (r, r, 0). Channels are the mean map and the components of a linear
+subspace, which share coordinates and interpolation weights. These functions run on any device; on the CPU
+nunatak.projection.kernels does the same faster.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+CORNERS = tuple((dz, dy, dx) for dz in (0, 1) for dy in (0, 1) for dx in (0, 1))
+
+
+def block_shape(radius_px: int, padding: int) -> tuple[int, int, int]:
+    """(z, y, x) extent of the block that trilinear slices of a radius need."""
+    reach = padding * radius_px + 1
+    return 2 * reach + 1, 2 * reach + 1, reach + 1
+
+
+def _coordinates(rotations: Tensor, frequencies: Tensor, padding: int) -> tuple[Tensor, Tensor]:
+    """(p, n, 3) block coordinates (x, y, z) with x >= 0, and (p, n) signs: -1 where the Friedel mate is read."""
+    plane = frequencies.to(rotations.dtype) * padding
+    q = torch.einsum("nk,pkd->pnd", plane, rotations[:, :2, :])
+    sign = torch.where(q[..., 0] < 0, -1.0, 1.0).to(q.dtype)
+    return q * sign[..., None], sign
+
+
+def _corner(q: Tensor, shape: tuple[int, ...], corner: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+    """Flat index and trilinear weight of one corner for each sample."""
+    dz, dy, dx = corner
+    base = q.floor()
+    fraction = q - base
+    reach = shape[2] - 1
+    ix = base[..., 0].long() + dx
+    iy = base[..., 1].long() + dy + reach
+    iz = base[..., 2].long() + dz + reach
+    pick = lambda f, d: f if d else 1 - f  # noqa: E731
+    weight = pick(fraction[..., 0], dx) * pick(fraction[..., 1], dy) * pick(fraction[..., 2], dz)
+    return (iz * shape[1] + iy) * shape[2] + ix, weight
+
+
+def slice_block(block: Tensor, rotations: Tensor, frequencies: Tensor, padding: int) -> Tensor:
+    """Central slices by trilinear interpolation.
+
+    Parameters
+    ----------
+    block : (m, m, h, c) complex
+    rotations : (p, 3, 3)
+    frequencies : (n, 2)
+        Image frequencies in Fourier pixels of the unpadded box.
+    padding : int
+
+    Returns
+    -------
+    (p, n, c) complex
+    """
+    q, sign = _coordinates(rotations, frequencies, padding)
+    flat = block.reshape(-1, block.shape[-1])
+    total = flat.new_zeros(*q.shape[:2], block.shape[-1])
+    for corner in CORNERS:
+        index, weight = _corner(q, block.shape, corner)
+        total = total + weight[..., None] * flat[index]
+    return torch.where(sign[..., None] < 0, total.conj(), total)
+
+
+def insert_block(
+    values: Tensor, rotations: Tensor, frequencies: Tensor, padding: int, shape: tuple[int, int, int]
+) -> Tensor:
+    """Adjoint of slice_block: spread (p, n, c) complex or real samples over a block.
+
+    Real samples are weights: they are even under the Friedel flip, as complex ones are conjugated.
+    The x = 0 plane is left one-sided; see complete_plane.
+    """
+    q, sign = _coordinates(rotations, frequencies, padding)
+    if values.is_complex():
+        values = torch.where(sign[..., None] < 0, values.conj(), values)
+    channels = values.shape[-1]
+    block = values.new_zeros(shape[0] * shape[1] * shape[2], channels)
+    for corner in CORNERS:
+        index, weight = _corner(q, shape, corner)
+        block.index_add_(0, index.reshape(-1), (weight[..., None] * values).reshape(-1, channels))
+    return block.reshape(*shape, channels)
+
+
+def complete_plane(block: Tensor) -> Tensor:
+    """Add to the plane x = 0 what the Friedel mates of the samples bring there.
+
+    A sample close to that plane has a mate on its other side which the half block does not hold.
+    """
+    block = block.clone()
+    plane = block[:, :, 0]
+    mate = plane.flip(0, 1)
+    block[:, :, 0] = plane + (mate.conj() if block.is_complex() else mate)
+    return block

@@ -1,4 +1,4 @@
-"""Particles as the engine sees them: images behind a reader, optics, and the rows of the file they came from."""
+"""Particles as the engine sees them: images behind a reader, optics, and the rows of their file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nunatak.geometry.poses import Poses
+from nunatak.io.particle_file import ParticleFile
 from nunatak.optics.ctf import CtfParameters
 
 
@@ -41,9 +42,11 @@ class Particles:
     random_subset : (n,) int64 or None
         1 or 2, when the file has half-sets.
     has_ctf : bool
-        False when the file has no CTF columns; the optics are then meaningless.
-    table : object
-        The rows as read, opaque here, so that writing back keeps every column (nunatak.io).
+        False when the file has no CTF; the optics are then such that the CTF is 1 everywhere.
+    table : ParticleFile or None
+        The file as read, so that writing back keeps every column (nunatak.io).
+    warnings : tuple of str
+        What reading had to assume, one sentence each.
     """
 
     images: ImageSource
@@ -54,7 +57,7 @@ class Particles:
     poses: Poses | None = None
     random_subset: Tensor | None = None
     has_ctf: bool = True
-    table: object | None = None
+    table: ParticleFile | None = None
     warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -73,6 +76,40 @@ class Particles:
     def with_poses(self, poses: Poses) -> Particles:
         """The same particles with other poses."""
         return replace(self, poses=poses)
+
+    def subset(self, rows: np.ndarray | Tensor) -> Particles:
+        """The given rows, in the given order, with their rows of the table; optics groups stay as they are.
+
+        Parameters
+        ----------
+        rows : (k,) int
+        """
+        rows = np.asarray(rows, np.int64)
+        index = torch.tensor(rows)
+        return replace(
+            self,
+            images=ImageSubset(self.images, rows),
+            optics=self.optics[index],
+            optics_group=self.optics_group[index],
+            poses=None if self.poses is None else self.poses[index],
+            random_subset=None if self.random_subset is None else self.random_subset[index],
+            table=None if self.table is None else self.table.subset(rows),
+        )
+
+
+class ImageSubset:
+    """Some images of another source, in another order."""
+
+    def __init__(self, images: ImageSource, rows: np.ndarray) -> None:
+        self._images = images
+        self._rows = np.asarray(rows, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """(k, box, box) float32 images of the given rows."""
+        return self._images.read(self._rows[np.asarray(rows)])
 
 
 class MemoryImages:

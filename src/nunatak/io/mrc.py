@@ -127,7 +127,7 @@ def read_map(path: Path | str) -> tuple[np.ndarray, float, tuple[float, float, f
         data = data.transpose([order.index(axis) for axis in (3, 2, 1)])
     require(
         max(voxel) - min(voxel) <= 0.01 * max(voxel),
-        f"{path} has voxels of {' x '.join(f'{side:.3f}' for side in voxel)} A: cubes are needed, resample it.",
+        f"{path} has voxels of {' x '.join(f'{side:.3f}' for side in voxel)} A, not cubes: resample it.",
     )
     return np.ascontiguousarray(data), voxel[0], origin
 

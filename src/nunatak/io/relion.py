@@ -195,7 +195,8 @@ def _optics_groups(tables: RelionTables) -> tuple[pd.DataFrame, np.ndarray, list
     if len(lost):
         raise InputError(
             f"{tables.path}: {len(lost)} particles (first: row {lost[0] + 1}) are in optics "
-            f"group {wanted[lost[0]]}, which the optics table does not define; it has {', '.join(map(str, numbers))}."
+            f"group {wanted[lost[0]]}, which the optics table does not define; "
+            f"it has {', '.join(map(str, numbers))}."
         )
     return optics.reset_index(drop=True), place.astype(np.int64), []
 

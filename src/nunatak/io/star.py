@@ -77,7 +77,7 @@ def write_particles_star(
     *,
     keep_names: bool = False,
 ) -> None:
-    """Write a RELION 3.1 star file: every row in its order, all columns kept, `added` replaced or appended.
+    """Write a RELION 3.1 star file: every row in order, all columns kept, `added` replaced or appended.
 
     Image names point to where the stacks were found, as absolute paths, so that RELION (which resolves against
     its working folder) and programs that resolve against the star file read the same images; the part before

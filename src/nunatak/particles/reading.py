@@ -8,7 +8,9 @@ import numpy as np
 import torch
 
 from nunatak.core.errors import InputError, require
+from nunatak.io.cryosparc import read_cryosparc
 from nunatak.io.particle_file import GivenOptics, ParticleFile, ReadOptions
+from nunatak.io.stacks import read_bare_stack, read_stack_list
 from nunatak.io.star import read_star
 from nunatak.particles.dataset import Particles
 from nunatak.particles.stack_images import StackImages, missing_sentence
@@ -116,7 +118,8 @@ def _checked_boxes_px(file: ParticleFile, boxes_px: np.ndarray) -> tuple[int, ..
         stack = file.locations.stack_names[file.locations.stack_of_row[row]]
         raise InputError(
             f"{file.path} says box {wanted[row]} px for optics group "
-            f"{file.group_names[file.optics_group[row]]}, but the images in {stack} are {boxes_px[row]} px: give the stack that belongs to this file."
+            f"{file.group_names[file.optics_group[row]]}, but the images in {stack} "
+            f"are {boxes_px[row]} px: give the stack that belongs to this file."
         )
     return tuple(file.group_box_px)
 
@@ -132,9 +135,17 @@ def _pixel_size_warning(file: ParticleFile, images: StackImages) -> tuple[str, .
     row = differ[0]
     stack = file.locations.stack_names[file.locations.stack_of_row[row]]
     return (
-        f"The header of {stack} says {in_header[row]:.4g} A per pixel, the particle file {in_file[row]:.4g} A, "
-        "which is used.",
+        f"The header of {stack} says {in_header[row]:.4g} A per pixel, the particle file {in_file[row]:.4g} "
+        "A, which is used.",
     )
 
 
-_READERS = {".star": read_star, ".star.gz": read_star}
+_READERS = {
+    ".star": read_star,
+    ".star.gz": read_star,
+    ".cs": read_cryosparc,
+    ".csg": read_cryosparc,
+    ".mrcs": read_bare_stack,
+    ".mrc": read_bare_stack,
+    ".txt": read_stack_list,
+}

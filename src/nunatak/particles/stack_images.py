@@ -110,15 +110,15 @@ class StackImages:
 
     def _check_finite(self, images: np.ndarray, rows: np.ndarray) -> None:
         flat = images.reshape(len(images), -1)
-        # One product finds the suspects: a sum is finite unless a pixel is not (or, rarely, the sum overflows).
+        # One product finds the suspects: a sum is finite unless a pixel is not (or it overflows).
         with np.errstate(invalid="ignore", over="ignore"):
             suspects = np.flatnonzero(~np.isfinite(flat @ np.ones(flat.shape[1], np.float32)))
         for i in suspects:
             count = int((~np.isfinite(flat[i])).sum())
             require(
                 count == 0,
-                f"Particle row {rows[i] + 1} ({self._image_name(rows[i])}) has {count} pixels that are not finite "
-                "numbers: remove the row or extract it again.",
+                f"Particle row {rows[i] + 1} ({self._image_name(rows[i])}) has {count} pixels that are not "
+                "finite numbers: remove the row or extract it again.",
             )
 
     def _image_name(self, row: int) -> str:

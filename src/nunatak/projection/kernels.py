@@ -91,6 +91,40 @@ def _insert(values, shape, rotations, frequencies, floats, odd_sign, out):  # ty
                     out[t, b + step_yz] += w11 * high
 
 
+@njit(parallel=True, **_FAST)
+def _moments(values, powers, first, second, shape, rotations, frequencies, numerator, denominator):  # type: ignore[no-untyped-def]
+    reach, stride_y, stride_z = shape[2] - 1, shape[2], shape[1] * shape[2]
+    threads, channels, products = len(numerator), first.shape[1], second.shape[1]
+    corners = np.empty(8, np.uint64)
+    for dz in range(2):
+        for dy in range(2):
+            for dx in range(2):
+                corners[4 * dz + 2 * dy + dx] = _u8(dz * stride_z + dy * stride_y + dx)
+    for t in prange(threads):
+        weight = np.empty(8, np.float32)
+        for p in range(t, len(rotations), threads):
+            for n in range(len(frequencies)):
+                q, fx, fy, fz, sign = locate(
+                    frequencies[n, 0], frequencies[n, 1], rotations[p], reach, stride_y, stride_z, 1
+                )
+                for corner in range(8):
+                    a = fz if corner & 4 else 1 - fz
+                    b = fy if corner & 2 else 1 - fy
+                    weight[corner] = a * b * (fx if corner & 1 else 1 - fx)
+                real, imaginary = values[p, n].real, values[p, n].imag * sign
+                for corner in range(8):
+                    w = weight[corner]
+                    voxel = q + corners[corner]
+                    o = voxel * _u8(2 * channels)
+                    for c in range(channels):
+                        numerator[t, o + _u8(2 * c)] += w * real * first[p, c]
+                        numerator[t, o + _u8(2 * c + 1)] += w * imaginary * first[p, c]
+                    o = voxel * _u8(products)
+                    w *= powers[p, n]
+                    for c in range(products):
+                        denominator[t, o + _u8(c)] += w * second[p, c]
+
+
 def _floats(tensor: Tensor) -> np.ndarray:
     """The same numbers as contiguous float32, real and imaginary parts interleaved in the last axis."""
     tensor = tensor.detach().contiguous()
@@ -129,3 +163,31 @@ def insert_block(
     _insert(_floats(values).reshape(len(rotations), -1), tuple(shape), _floats(rotations), _floats(scaled), floats, odd, out)
     total = torch.from_numpy(out.sum(0) if threads > 1 else out[0]).reshape(*shape, floats)
     return torch.view_as_complex(total.reshape(*shape, -1, 2)) if values.is_complex() else total
+
+
+def insert_moments(
+    weighted: tuple[Tensor, Tensor],
+    moments: tuple[Tensor, Tensor],
+    rotations: Tensor,
+    frequencies: Tensor,
+    padding: int,
+    shape: tuple[int, int, int],
+) -> tuple[Tensor, Tensor]:
+    """See nunatak.projection.slices.insert_moments."""
+    channels, products = moments[0].shape[1], moments[1].shape[1]
+    voxels = shape[0] * shape[1] * shape[2]
+    threads = max(1, min(numba.get_num_threads(), len(rotations), int(4e8 // (voxels * (2 * channels + products)))))
+    numerator = np.zeros((threads, voxels * 2 * channels), np.float32)
+    denominator = np.zeros((threads, voxels * products), np.float32)
+    scaled = frequencies.float() * padding
+    _moments(
+        weighted[0].contiguous().numpy(),
+        *(_floats(t) for t in (weighted[1], *moments)),
+        tuple(shape),
+        _floats(rotations),
+        _floats(scaled),
+        numerator,
+        denominator,
+    )
+    complex_sum = torch.from_numpy(numerator.sum(0)).view(*shape, channels, 2)
+    return torch.view_as_complex(complex_sum), torch.from_numpy(denominator.sum(0)).view(*shape, products)

@@ -25,6 +25,20 @@ def insert_block(
     return slices.complete_plane(implementation.insert_block(values, rotations, frequencies, padding, shape))
 
 
+def insert_moments(
+    weighted: tuple[Tensor, Tensor],
+    moments: tuple[Tensor, Tensor],
+    rotations: Tensor,
+    frequencies: Tensor,
+    shape: tuple[int, int, int],
+    padding: int = 2,
+) -> tuple[Tensor, Tensor]:
+    """See nunatak.projection.slices.insert_moments; the Friedel mates on the plane x = 0 are added."""
+    implementation = kernels if weighted[0].device.type == "cpu" else slices
+    sums = implementation.insert_moments(weighted, moments, rotations, frequencies, padding, shape)
+    return slices.complete_plane(sums[0]), slices.complete_plane(sums[1])
+
+
 @dataclass(frozen=True)
 class Projector:
     """P: maps to half-plane samples of their projections, with its adjoint.

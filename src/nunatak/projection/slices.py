@@ -95,3 +95,75 @@ def complete_plane(block: Tensor) -> Tensor:
     mate = plane.flip(0, 1)
     block[:, :, 0] = plane + (mate.conj() if block.is_complex() else mate)
     return block
+
+
+def slice_with_gradient(
+    block: Tensor, rotations: Tensor, frequencies: Tensor, padding: int, mixing: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Slices of every channel, and the spatial gradient of a mixture of them.
+
+    Parameters
+    ----------
+    mixing : (p, c) float
+        The mixture of channels of each slice whose gradient is wanted.
+
+    Returns
+    -------
+    values : (p, n, c) complex
+    gradient : (p, n, 3) complex
+        With respect to (x, y, z) in Fourier pixels of the unpadded box.
+    """
+    q, sign = _coordinates(rotations, frequencies, padding)
+    flat = block.reshape(-1, block.shape[-1])
+    fraction = q - q.floor()
+    values = flat.new_zeros(*q.shape[:2], block.shape[-1])
+    gradient = flat.new_zeros(*q.shape[:2], 3)
+    for corner in CORNERS:
+        index, weight = _corner(q, block.shape, corner)
+        found = flat[index]
+        values = values + weight[..., None] * found
+        mixed = (found * mixing[:, None]).sum(-1)
+        sides = [fraction[..., axis] if d else 1 - fraction[..., axis] for axis, d in enumerate(corner[::-1])]
+        signs = [1.0 if d else -1.0 for d in corner[::-1]]
+        slopes = (sides[1] * sides[2], sides[0] * sides[2], sides[0] * sides[1])
+        gradient = gradient + torch.stack([s * w * mixed for s, w in zip(signs, slopes, strict=True)], -1)
+    mate = sign[..., None] < 0
+    # The gradient of conj(F(-q)) is minus the conjugate of that of F.
+    gradient = torch.where(mate, -gradient.conj(), gradient) * padding
+    return torch.where(mate, values.conj(), values), gradient
+
+
+def packed_products(moments: Tensor) -> Tensor:
+    """(n, c (c + 1) / 2) products m_i m_j, i <= j, of (n, c): the packing of symmetric matrices used throughout."""
+    row, column = torch.triu_indices(moments.shape[1], moments.shape[1], device=moments.device)
+    return moments[:, row] * moments[:, column]
+
+
+def insert_moments(
+    weighted: tuple[Tensor, Tensor],
+    moments: tuple[Tensor, Tensor],
+    rotations: Tensor,
+    frequencies: Tensor,
+    padding: int,
+    shape: tuple[int, int, int],
+) -> tuple[Tensor, Tensor]:
+    """Sums of images times latent moments, and of CTF^2 times their second moments.
+
+    Parameters
+    ----------
+    weighted : (n, m) complex64 and (n, m) float32
+        Centred images times CTF, and CTF^2, both over the noise variance.
+    moments : (n, c) and (n, c (c + 1) / 2) float32
+        E[(a, a z)] and the packed E[(a, a z)(a, a z)^T] of each image.
+
+    Returns
+    -------
+    numerator : (*shape, c) complex64
+    denominator : (*shape, c (c + 1) / 2) float32
+    """
+    values = weighted[0][..., None] * moments[0][:, None]
+    powers = weighted[1][..., None] * moments[1][:, None]
+    return (
+        insert_block(values, rotations, frequencies, padding, shape),
+        insert_block(powers, rotations, frequencies, padding, shape),
+    )

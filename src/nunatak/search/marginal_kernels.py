@@ -112,12 +112,12 @@ def significant(
     _top(bits, norms, prior, inverse, top)
     count = np.empty(images, np.int64)
     pose, shift = np.empty((2, images, room), np.int32)
-    score = np.empty((images, room), np.float32)
+    score = np.full((images, room), -np.inf, np.float32)
     _collect(bits, norms, prior, inverse, top - np.float32(cut), count, pose, shift, score)
     if count.max() > room:
         return None
     valid = np.arange(room)[None] < count[:, None]
-    weight = np.exp(np.where(valid, score - top[:, None], -np.inf))
+    weight = np.exp(score - top[:, None])
     total = weight.sum(1)
     image = np.repeat(np.arange(images, dtype=np.int32), count)
     return Significant(image, shift[valid], pose[valid], (weight / total[:, None])[valid], top + np.log(total))

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from nunatak.core.errors import require
+from nunatak.io.mrc import read_map
+from nunatak.io.star import read_star_tables
 from nunatak.metrics.latent_score import score_latents
 from nunatak.metrics.pose_error import (
     FrameAlignment,
@@ -19,7 +21,7 @@ from nunatak.metrics.pose_error import (
     shift_error_A,
     within_state_error_deg,
 )
-from nunatak.metrics.run_files import RunPoses, image_numbers, read_map, read_particle_rows, read_run_poses
+from nunatak.metrics.run_files import RunPoses, image_numbers, read_run_poses
 from nunatak.metrics.volume_score import MapPlacement, placement, score_map
 from nunatak.particles.truth import Truth, read_truth
 
@@ -83,10 +85,11 @@ def _require_same_rows(run: RunPoses, truth: Truth, simulated_rows: Path) -> Non
         len(run) == len(truth),
         f"The run has {len(run)} particles but the truth {len(truth)}: every row must come back, in order.",
     )
-    require(
-        not simulated_rows.exists() or run.image_numbers == image_numbers(read_particle_rows(simulated_rows)),
-        "The run's particles are not in the truth's order: compare a run with the truth of its own input.",
-    )
+    if simulated_rows.exists():
+        require(
+            run.image_numbers == image_numbers(read_star_tables(simulated_rows).rows),
+            "The run's particles are not in the truth's order: compare a run with the truth of its own input.",
+        )
 
 
 def _score_poses(run: RunPoses, truth: Truth) -> tuple[Figures, Registration]:
@@ -114,7 +117,7 @@ def _score_poses(run: RunPoses, truth: Truth) -> tuple[Figures, Registration]:
 def _score_mean(run_dir: Path, truth_dir: Path, truth: Truth, registration: Registration) -> Figures:
     if not (run_dir / "mean.mrc").exists():
         return {}
-    volume, reference = read_map(run_dir / "mean.mrc"), read_map(truth_dir / "mean.mrc")
+    volume, reference = read_map(run_dir / "mean.mrc")[0], read_map(truth_dir / "mean.mrc")[0]
     if volume.shape != reference.shape:
         return {"mean_fsc_auc": f"mean.mrc is {volume.shape}, the truth {reference.shape}"}
     score = score_map(volume, reference, registration.where, truth.pixel_size_A)
@@ -144,7 +147,7 @@ def _score_volumes(volumes_dir: Path, truth: Truth, registration: Registration, 
         if registration.good[particle]:
             true_volume = truth.volumes[truth.labels[particle]].numpy()
             areas.append(
-                score_map(read_map(path), true_volume, registration.where, truth.pixel_size_A).fsc_auc
+                score_map(read_map(path)[0], true_volume, registration.where, truth.pixel_size_A).fsc_auc
             )
     if not areas:
         return {}

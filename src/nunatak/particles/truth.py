@@ -111,7 +111,7 @@ def read_truth(folder: str | Path) -> Truth:
     require(
         len(truth.coordinates) == len(volumes) > int(truth.labels.max()),
         f"The truth in {folder} should have one volume per state, but has {len(volumes)} volumes, "
-        f"{len(truth.coordinates)} coordinates and labels up to {int(truth.labels.max())}; simulate it again.",
+        f"{len(truth.coordinates)} coordinates and labels to {int(truth.labels.max())}; simulate it again.",
     )
     return truth
 

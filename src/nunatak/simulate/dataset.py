@@ -63,15 +63,15 @@ def simulate(
 ) -> Simulation:
     """Simulate a particle set.
 
-    The true volumes are scaled such that the noise has variance 1: an image is exactly contrast * CTF * shift *
-    projection of its volume, plus noise.
+    The true volumes are scaled such that the noise has variance 1: an image is exactly contrast * CTF *
+    shift * projection of its volume, plus noise.
 
     Parameters
     ----------
     config : SimulationConfig
     allocate : callable, optional
-        Makes the array for the images from its shape and the pixel size in A, such as a memory-mapped file; it
-        is filled state by state, then in order.
+        Makes the array for the images from its shape and the pixel size in A, such as a memory-mapped
+        file; it is filled state by state, then in order.
     progress : callable, optional
         Called with the fraction done.
 

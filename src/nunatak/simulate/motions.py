@@ -72,8 +72,8 @@ def find_hinge(model: AtomicModel, selections: tuple[str, ...] = (), pivot: str 
     arm = _select(model, selections) if selections else _farthest_domain(model)
     require(
         0 < arm.sum() < len(model),
-        f"The hinge should move a part of the structure, but {' '.join(selections) or 'the domain found'} selects "
-        f"{int(arm.sum())} of {len(model)} atoms; choose other chains.",
+        f"The hinge should move a part of the structure, but {' '.join(selections) or 'the domain found'} "
+        f"selects {int(arm.sum())} of {len(model)} atoms; choose other chains.",
     )
     pivot_A = _residue_centre(model, pivot) if pivot else _contact_centre(model, arm)
     towards_arm = model.subset(arm).centre_of_mass_A - pivot_A
@@ -91,8 +91,8 @@ def _select(model: AtomicModel, selections: tuple[str, ...]) -> np.ndarray:
         match = re.fullmatch(r"([^:]+)(?::(-?\d+)-(-?\d+))?", text)
         if match is None:
             raise InputError(
-                f"A hinge selection should be a chain (A) or a range of its residues (B:1-235), but is {text!r}; "
-                "write it so."
+                "A hinge selection should be a chain (A) or a range of its residues (B:1-235), "
+                f"but is {text!r}; write it so."
             )
         chain, first, last = match.groups()
         _require_chain(model, chain)
@@ -107,7 +107,8 @@ def _require_chain(model: AtomicModel, chain: str) -> None:
     names = model.chain_names
     require(
         chain in names,
-        f"Chain {chain!r} was asked for, but the structure has the chains {', '.join(names[:40])}; choose among them.",
+        f"Chain {chain!r} was asked for, but the structure has the chains {', '.join(names[:40])}; "
+        "choose among them.",
     )
 
 
@@ -179,7 +180,7 @@ def chain_blocks(model: AtomicModel) -> dict[str, AtomicModel]:
 
 
 def default_assembly(names: list[str], count: int) -> list[tuple[str, ...]]:
-    """Block names of `count` states: first the first block, then one more each, then other subsets with the first.
+    """Block names of `count` states: the first block, then one more each, then other subsets with the first.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The built-in molecule: a procedural protein complex with a lever arm, so that nothing need be downloaded."""
+"""The built-in molecule: a procedural protein complex with a lever arm; nothing to download."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class Domain:
     tilt_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
-# Lobes of unlike size on all sides, no two planes of symmetry: an ab initio search must be able to find both the
-# orientation and, in projections with depth, a single answer up to the hand.
+# Lobes of unlike size on all sides, so that no view resembles another from elsewhere and the mirror image is
+# another molecule: an ab initio search can then find one answer, up to the hand.
 DOMAINS = (
     Domain("A", (0, 0, 0), (56, 38, 34), (0, 0, 20)),
     Domain("B", (-54, 26, 12), (30, 27, 40), (25, 0, 0)),
@@ -103,9 +103,9 @@ def _fill(
         occupied = np.concatenate([occupied, np.linspace(start, end, residues // 3 + 1)])
         start, count = end, count + residues
     atoms = np.concatenate(positions)
-    residues = first_residue + 1 + np.repeat(np.arange(len(atoms) // 2), 2)
+    numbers = first_residue + 1 + np.repeat(np.arange(len(atoms) // 2), 2)
     weights = CARBON_WEIGHT * np.tile([BACKBONE_ATOMS, SIDE_CHAIN_ATOMS], len(atoms) // 2)
-    return AtomicModel(atoms, weights, np.full(len(atoms), domain.chain), residues), occupied
+    return AtomicModel(atoms, weights, np.full(len(atoms), domain.chain), numbers), occupied
 
 
 def _next_segment(start, occupied, ellipsoid, generator) -> tuple[np.ndarray, np.ndarray]:
@@ -130,7 +130,7 @@ def _next_segment(start, occupied, ellipsoid, generator) -> tuple[np.ndarray, np
 
 
 def _helix(start, end, residues: int, generator) -> np.ndarray:
-    """(2 * residues, 3) backbone and side-chain positions of a right-handed alpha helix between two points."""
+    """(2 * residues, 3) backbone and side-chain positions of a right-handed helix between two points."""
     axis = (end - start) / np.linalg.norm(end - start)
     first = np.cross(axis, [0.0, 0.0, 1.0] if abs(axis[2]) < 0.9 else [1.0, 0.0, 0.0])
     first /= np.linalg.norm(first)

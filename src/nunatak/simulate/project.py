@@ -117,7 +117,7 @@ def _interpolate(transform, rotations, frequencies, table, slices):
                 position = (
                     frequencies[sample, 0] * r[0, axis] + frequencies[sample, 1] * r[1, axis] + size // 2
                 )
-                first[axis] = int(math.floor(position)) - (WIDTH // 2 - 1)
+                first[axis] = math.floor(position) - (WIDTH // 2 - 1)
                 for tap in range(WIDTH):
                     weight[axis, tap] = table[int(abs(first[axis] + tap - position) * STEPS + 0.5)]
             total = np.complex64(0)

@@ -43,8 +43,9 @@ def build_states(config: SimulationConfig) -> States:
     if maps:
         require(
             len(maps) == len(config.structure) and config.motion == "rigid",
-            f"Maps can only be simulated as they are (--motion rigid, maps alone), but the motion is {config.motion} "
-            f"and {len(config.structure) - len(maps)} of the structures are atomic models; simulate them apart.",
+            "Maps can only be simulated as they are (--motion rigid, maps alone), but the motion is "
+            f"{config.motion} and {len(config.structure) - len(maps)} of the structures are atomic models; "
+            "simulate them apart.",
         )
         return _states_of_maps(maps, config)
     make_states = {"rigid": _rigid, "hinge": _hinge, "assembly": _assembly}[config.motion]
@@ -76,7 +77,7 @@ def _hinge(models: dict[str, AtomicModel], config: SimulationConfig):
     """One structure, its arm at evenly spaced angles."""
     require(
         len(models) == 1,
-        f"A hinge motion takes one --structure, but {len(models)} were given; give one, or use --motion rigid.",
+        f"A hinge motion takes one --structure, but {len(models)} were given; give one, or --motion rigid.",
     )
     model = next(iter(models.values())).centred()
     selections = config.hinge_chains or (() if config.structure else (ARM_CHAIN,))
@@ -120,8 +121,8 @@ def _require_fit(models: list[AtomicModel], box_px: int, pixel_size_A: float) ->
     span_A, box_A = 2 * max(model.radius_A for model in models), box_px * pixel_size_A
     require(
         span_A <= box_A,
-        f"The structure should fit into the box, but reaches {span_A / 2:.0f} A from its centre and half the box is "
-        f"{box_A / 2:.0f} A; take a larger --box-px or --pixel-size-A.",
+        f"The structure should fit into the box, but reaches {span_A / 2:.0f} A from its centre and half the "
+        f"box is {box_A / 2:.0f} A; take a larger --box-px or --pixel-size-A.",
     )
 
 
@@ -132,8 +133,8 @@ def _states_of_maps(paths: list[Path], config: SimulationConfig) -> States:
     for path, (data, size_A) in zip(paths, maps, strict=True):
         require(
             data.ndim == 3 and len(set(data.shape)) == 1 and size_A > 0,
-            f"The map {path} should be a cube with a pixel size, but has shape {data.shape} and {size_A:g} A per "
-            "pixel; pad it or set its header.",
+            f"The map {path} should be a cube with a pixel size, but has shape {data.shape} and {size_A:g} A "
+            "per pixel; pad it or set its header.",
         )
     first, first_size_A = maps[0]
     pixel_size_A = config.pixel_size_A or first_size_A * len(first) / config.box_px

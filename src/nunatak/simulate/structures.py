@@ -156,13 +156,13 @@ def density(model: AtomicModel, box_px: int, pixel_size_A: float, resolution_A: 
 def _add_gaussians(grid, positions_px, weights, width_px):
     """Add isotropic Gaussians, separable in the three axes, to a zyx grid."""
     box = grid.shape[0]
-    reach = int(math.ceil(GAUSSIAN_REACH * width_px))
+    reach = math.ceil(GAUSSIAN_REACH * width_px)
     count = 2 * reach + 1
     profile = np.zeros((3, count))
     start = np.zeros(3, np.int64)
     for atom in range(len(weights)):
         for axis in range(3):
-            start[axis] = int(round(positions_px[atom, axis])) - reach
+            start[axis] = round(positions_px[atom, axis]) - reach
             for i in range(count):
                 offset = (start[axis] + i - positions_px[atom, axis]) / width_px
                 profile[axis, i] = math.exp(-0.5 * offset * offset)
@@ -191,7 +191,7 @@ def resample_map(volume: Tensor, pixel_size_in_A: float, box_px: int, pixel_size
     cropped = volume[begin:end, begin:end, begin:end].to(torch.complex64)
     x_A = (torch.arange(begin, end, dtype=torch.float64) - size // 2) * pixel_size_in_A
     k = torch.fft.fftfreq(box_px, pixel_size_A, dtype=torch.float64)
-    inside = k.abs() < 0.5 / max(pixel_size_in_A, pixel_size_A)
+    inside = k.abs() <= 0.5 / max(pixel_size_in_A, pixel_size_A)
     phase = torch.polar(inside.double()[:, None], -2 * math.pi * k[:, None] * x_A).to(torch.complex64)
     for _ in range(3):  # each turn transforms the last axis and moves it to the front
         cropped = torch.tensordot(phase, cropped, dims=([1], [2]))

@@ -10,12 +10,12 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import pandas as pd
-import starfile
 import tomli_w
 
 from nunatak.geometry.rotations import euler_from_matrices
 from nunatak.io.atomic import atomic_path, write_text
 from nunatak.io.mrc import write_map
+from nunatak.io.star import write_star_tables
 from nunatak.particles.truth import Truth, save_truth
 from nunatak.simulate.config import SimulationConfig
 from nunatak.simulate.dataset import Simulation, simulate
@@ -50,7 +50,7 @@ def write_simulation(
     with atomic_path(out / STACK_FILE) as stack:
         stack.unlink()  # mrcfile makes the file itself
         simulation = simulate(config, lambda shape, size_A: _stack_on_disk(stack, shape, size_A), progress)
-        simulation.images.flush()
+        # Letting go of the mapped stack closes it before it is moved to its name.
         simulation = replace(simulation, images=np.empty(0, np.float32))
     _write_stars(out, simulation)
     save_truth(out, simulation.truth)
@@ -86,8 +86,7 @@ def _write_stars(out: Path, simulation: Simulation) -> None:
     answers |= {"rlnRandomSubset": np.arange(len(truth)) % 2 + 1, "rlnClassNumber": truth.labels.numpy() + 1}
     optics = _optics_rows(simulation)
     for name, columns in (("particles.star", rows), ("truth.star", rows | answers)):
-        with atomic_path(out / name) as temporary:
-            starfile.write({"optics": optics, "particles": pd.DataFrame(columns)}, temporary, overwrite=True)
+        write_star_tables(out / name, {"optics": optics, "particles": pd.DataFrame(columns)})
 
 
 def _optics_rows(simulation: Simulation) -> pd.DataFrame:

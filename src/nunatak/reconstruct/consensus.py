@@ -1,0 +1,162 @@
+"""One map from nothing: stochastic expectation-maximisation over the whole pose grid from a random start.
+
+Small batches, old sums forgotten by a constant factor, a radius that grows, and a weak prior: with large
+batches, too low a radius or a stiff prior a random start stays a sphere (docs/decisions/0002).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nunatak.core.fourier import half_plane
+from nunatak.geometry.rotations import random_rotations
+from nunatak.geometry.so3_grid import RotationGrid, rotation_grid, shift_disk
+from nunatak.particles.cache import ImageCache
+from nunatak.projection.gridding import block_from_maps
+from nunatak.projection.operator import insert_block
+from nunatak.search.marginal import (
+    ImageBatch,
+    MarginalSums,
+    marginal_step,
+    scoring_dtype,
+    shift_phases,
+    slice_bank,
+)
+from nunatak.search.polar import PolarPlane, polar_plane, polar_samples, polar_transform
+from nunatak.volumes.maps import soft_sphere, working_box
+from nunatak.volumes.wiener import FourierSums, empty_sums, relative_ridge, solve_maps
+
+
+@dataclass(frozen=True)
+class ConsensusConfig:
+    """How a consensus map is grown; frequencies in Fourier pixels, shifts in pixels of the particles' box."""
+
+    radius_start_px: int = 14
+    radius_end_px: int = 20
+    healpix_order: int = 2
+    updates: int = 120
+    batch: int = 100
+    decay: float = 0.95
+    ridge_fraction: float = 0.1
+    temperature_start: float = 1.0
+    shift_extent_px: float = 4.5
+    shift_step_px: float = 1.5
+    mask_radius_fraction: float = 0.42
+
+
+class PolarImages:
+    """Polar samples of a cache, whitened, for a grid's in-plane angles; and the trial shifts."""
+
+    def __init__(self, cache: ImageCache, noise_variance: Tensor, config: ConsensusConfig) -> None:
+        radius = config.radius_end_px
+        self.grid = rotation_grid(config.healpix_order)
+        self.plane = polar_plane(radius, self.grid.in_plane_count)
+        self.box_px = working_box(radius)
+        small = half_plane(self.box_px, radius)
+        transform = polar_transform(self.plane, self.box_px)
+        weight = torch.sqrt(2 * self.plane.areas / noise_variance[self.plane.rings])
+        count = len(small)
+        parts = [polar_samples(part[:, :count], small, transform) for part in cache.samples.split(512)]
+        self.samples = torch.cat(parts) * weight
+        self.transfer = cache.transfer_at(self.plane.frequencies) * weight
+        self.shifts_px = shift_disk(config.shift_extent_px, config.shift_step_px)
+        self.phases = shift_phases(self.shifts_px, self.plane, cache.plane.box_px)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def batch(self, rows: Tensor, radius_px: int) -> ImageBatch:
+        """The images of some rows, within a radius."""
+        count = self.plane.count_within(radius_px)
+        return ImageBatch(self.samples[rows, :count], self.transfer[rows, :count])
+
+
+@dataclass(frozen=True)
+class ConsensusState:
+    """A start in progress.
+
+    Attributes
+    ----------
+    maps : (1, b, b, b) float32
+        On the working box.
+    sums : FourierSums
+    update : int
+    shift_sd_px : float
+    log_evidence : float
+        Per image, decaying mean over recent batches: images not seen by the current map's last update.
+    """
+
+    maps: Tensor
+    sums: FourierSums
+    update: int
+    shift_sd_px: float
+    log_evidence: float
+
+
+def _mask(box_px: int, config: ConsensusConfig) -> Tensor:
+    return soft_sphere(box_px, config.mask_radius_fraction * box_px, edge_px=2.0)
+
+
+def random_start(images: PolarImages, config: ConsensusConfig, generator: torch.Generator) -> ConsensusState:
+    """A map from images in random orientations: blurred to a sphere but for its noise, which breaks the symmetry."""
+    rows = torch.randperm(len(images), generator=generator)[: 5 * config.batch]
+    batch = images.batch(rows, config.radius_end_px)
+    rotations = random_rotations(len(rows), generator)
+    empty = empty_sums(config.radius_end_px, 1)
+    shape, frequencies = empty.numerator.shape[:3], images.plane.frequencies
+    numerator = insert_block((batch.samples * batch.transfer)[..., None], rotations, frequencies, shape)
+    denominator = insert_block((batch.transfer**2)[..., None], rotations, frequencies, shape)
+    sums = FourierSums(numerator, denominator, config.radius_end_px)
+    ridge = relative_ridge(sums, config.ridge_fraction)
+    maps = solve_maps(sums, ridge, max(config.radius_start_px - 4, 4), images.box_px)
+    return ConsensusState(maps * _mask(images.box_px, config), empty, 0, config.shift_extent_px, -math.inf)
+
+
+def radius_at(update: int, config: ConsensusConfig) -> int:
+    """The marching radius: from start to end over the first 60 % of the updates."""
+    fraction = min(1.0, update / (0.6 * config.updates))
+    return round(config.radius_start_px + (config.radius_end_px - config.radius_start_px) * fraction)
+
+
+def expect(state: ConsensusState, images: PolarImages, rows: Tensor, radius_px: int, temperature: float) -> Iterator[tuple[Tensor, MarginalSums]]:
+    """Posterior sums of some images against a state's map, in chunks that fit the processor's caches."""
+    plane = images.plane.within(radius_px)
+    block = block_from_maps(state.maps, images.plane.rings.max().item())
+    bank = slice_bank(block, images.grid, plane, scoring_dtype(block.device))
+    phases = images.phases[:, : len(plane)].contiguous()
+    for part in rows.split(100):
+        batch = images.batch(part, radius_px)
+        yield part, marginal_step(bank, batch, phases, images.shifts_px, state.shift_sd_px, temperature)
+
+
+def _insert(sums: FourierSums, found: MarginalSums, grid: RotationGrid, plane: PolarPlane) -> FourierSums:
+    shape = sums.numerator.shape[:3]
+    numerator = insert_block(found.numerator[..., None], grid.directions, plane.frequencies, shape)
+    denominator = insert_block(found.denominator[..., None], grid.directions, plane.frequencies, shape)
+    return sums + FourierSums(numerator, denominator, sums.radius_px, sums.padding)
+
+
+def consensus_update(
+    state: ConsensusState, images: PolarImages, config: ConsensusConfig, rows: Tensor
+) -> ConsensusState:
+    """One batch: expectation over the grid, decayed sums, a new map."""
+    radius = radius_at(state.update, config)
+    plane = images.plane.within(radius)
+    fraction = min(1.0, state.update / (0.6 * config.updates))
+    temperature = config.temperature_start ** (1 - fraction)
+    sums = state.sums.scaled(config.decay)
+    evidence, moment = 0.0, 0.0
+    for _, found in expect(state, images, rows, radius, temperature):
+        sums = _insert(sums, found, images.grid, plane)
+        evidence += float(found.log_evidence.sum()) * temperature
+        moment += found.shift_moment
+    evidence /= len(rows)
+    maps = solve_maps(sums, relative_ridge(sums, config.ridge_fraction), radius, images.box_px)
+    smooth = evidence if math.isinf(state.log_evidence) else 0.8 * state.log_evidence + 0.2 * evidence
+    spread = 0.9 * state.shift_sd_px**2 + 0.1 * (moment / len(rows) / 2 + 0.5 * config.shift_step_px**2)
+    return ConsensusState(maps * _mask(images.box_px, config), sums, state.update + 1, math.sqrt(spread), smooth)

@@ -1,0 +1,56 @@
+"""Real-space maps: soft spherical masks, and change of box by Fourier cropping or padding."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from nunatak.core.fourier import fourier_map, real_map
+
+
+@lru_cache(maxsize=16)
+def radius_grid(box_px: int) -> Tensor:
+    """(d, d, d) distance in voxels from the origin at voxel d // 2."""
+    axis = torch.arange(box_px, dtype=torch.float32) - box_px // 2
+    return (axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None] ** 2).sqrt()
+
+
+def soft_sphere(box_px: int, radius_px: float, edge_px: float = 3.0) -> Tensor:
+    """(d, d, d) mask: 1 inside the radius, a raised cosine down to 0 over the edge."""
+    outside = ((radius_grid(box_px) - radius_px) / edge_px).clamp(0, 1)
+    return 0.5 + 0.5 * torch.cos(torch.pi * outside)
+
+
+def change_box(maps: Tensor, box_px: int) -> Tensor:
+    """(..., b, b, b) maps resampled onto another box of the same physical size, exact up to the smaller Nyquist.
+
+    Projections keep their values in the transforms of convention 4 whatever the box.
+    """
+    old = maps.shape[-1]
+    if old == box_px:
+        return maps
+    transform = fourier_map(maps)
+    small = min(old, box_px)
+    # Symmetric about the zero frequency, so that an even Nyquist plane is not kept one-sided.
+    half = (small - 1) // 2
+    source = slice(old // 2 - half, old // 2 + half + 1)
+    target = slice(box_px // 2 - half, box_px // 2 + half + 1)
+    out = transform.new_zeros(*maps.shape[:-3], box_px, box_px, box_px)
+    out[..., target, target, target] = transform[..., source, source, source]
+    return real_map(out)
+
+
+def working_box(radius_px: int) -> int:
+    """Smallest convenient even box that holds a Fourier radius with room for interpolation."""
+    needed = 2 * (radius_px + 2)
+    # Sizes whose only prime factors are 2, 3 and 5 transform fast.
+    while True:
+        rest = needed
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return needed
+        needed += 2

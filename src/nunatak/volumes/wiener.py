@@ -1,0 +1,128 @@
+"""Weighted sums of images in Fourier space, and the regularised maps that follow from them.
+
+Per voxel of the padded transform the M-step is a small linear system,
+
+    (D + diag(prior)) V = N,     N = sum a c y E[(1, z)],     D = sum c^2 E[(1, z)(1, z)^T]        (theory eq. 7)
+
+with channels mean, component 1, ..., q; for a single map it is RELION's Wiener filter (Scheres 2012).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nunatak.projection.gridding import maps_from_block
+from nunatak.projection.slices import block_shape
+from nunatak.volumes import wiener_kernels
+
+
+@dataclass(frozen=True)
+class FourierSums:
+    """Sufficient statistics of the maps.
+
+    Attributes
+    ----------
+    numerator : (z, y, x, c) complex64
+    denominator : (z, y, x, c (c + 1) / 2) float32
+        Packed symmetric matrices, row by row of the upper triangle.
+    radius_px : int
+    padding : int
+    """
+
+    numerator: Tensor
+    denominator: Tensor
+    radius_px: int
+    padding: int = 2
+
+    @property
+    def channels(self) -> int:
+        return self.numerator.shape[-1]
+
+    def __add__(self, other: FourierSums) -> FourierSums:
+        return FourierSums(
+            self.numerator + other.numerator, self.denominator + other.denominator, self.radius_px, self.padding
+        )
+
+    def scaled(self, factor: float) -> FourierSums:
+        """All sums times a factor: how old batches are forgotten."""
+        return FourierSums(self.numerator * factor, self.denominator * factor, self.radius_px, self.padding)
+
+
+def empty_sums(radius_px: int, channels: int, padding: int = 2, device: str = "cpu") -> FourierSums:
+    """Sums of no images."""
+    shape = block_shape(radius_px, padding)
+    return FourierSums(
+        torch.zeros(*shape, channels, dtype=torch.complex64, device=device),
+        torch.zeros(*shape, channels * (channels + 1) // 2, device=device),
+        radius_px,
+        padding,
+    )
+
+
+def block_shells(radius_px: int, padding: int = 2, device: torch.device | str = "cpu") -> Tensor:
+    """(z, y, x) int64 rounded radius in Fourier pixels of every voxel of a block, capped at radius + 1."""
+    reach = padding * radius_px + 1
+    full = torch.arange(-reach, reach + 1, device=device, dtype=torch.float32) / padding
+    half = full[reach:]
+    radius = (full[:, None, None] ** 2 + full[None, :, None] ** 2 + half[None, None] ** 2).sqrt()
+    return radius.round().long().clamp(max=radius_px + 1)
+
+
+def diagonal_positions(channels: int) -> Tensor:
+    """Where the diagonal of a packed symmetric matrix lies."""
+    row, column = torch.triu_indices(channels, channels)
+    return torch.nonzero(row == column).flatten()
+
+
+def shell_means(values: Tensor, shells: Tensor, count: int) -> Tensor:
+    """(count, c) mean over each shell of (z, y, x, c) values."""
+    flat = values.reshape(-1, values.shape[-1])
+    total = flat.new_zeros(count, flat.shape[1]).index_add_(0, shells.reshape(-1), flat)
+    return total / torch.bincount(shells.reshape(-1), minlength=count).clamp(min=1)[:, None].to(total.dtype)
+
+
+def solve_blocks(sums: FourierSums, ridge: Tensor, radius_px: int) -> Tensor:
+    """(z, y, x, c) transforms that solve the regularised systems; zero beyond the radius.
+
+    Parameters
+    ----------
+    ridge : (radius + 2, c) float32
+        Prior precision per shell and channel, in the units of the denominator.
+    """
+    shells = block_shells(sums.radius_px, sums.padding, sums.numerator.device)
+    inside = shells <= radius_px
+    if sums.channels == 1:
+        solved = sums.numerator / (sums.denominator + ridge[shells] + 1e-12)
+    elif sums.numerator.device.type == "cpu":
+        solved = wiener_kernels.solve_packed(sums.numerator, sums.denominator, ridge, shells)
+    else:
+        solved = reference_solve_packed(sums.numerator, sums.denominator, ridge, shells)
+    return solved * inside[..., None]
+
+
+def reference_solve_packed(numerator: Tensor, denominator: Tensor, ridge: Tensor, shells: Tensor) -> Tensor:
+    """Per-voxel solution of packed symmetric systems, in plain torch; see wiener_kernels.solve_packed."""
+    channels = numerator.shape[-1]
+    row, column = torch.triu_indices(channels, channels, device=numerator.device)
+    matrix = denominator.new_zeros(*denominator.shape[:-1], channels, channels)
+    matrix[..., row, column] = denominator
+    matrix[..., column, row] = denominator
+    matrix = matrix + torch.diag_embed(ridge[shells] + 1e-12)
+    return torch.linalg.solve(matrix.to(numerator.dtype), numerator)
+
+
+def relative_ridge(sums: FourierSums, fraction: float) -> Tensor:
+    """(radius + 2, c) prior that is a fraction of the mean weight in each shell."""
+    shells = block_shells(sums.radius_px, sums.padding, sums.denominator.device)
+    diagonal = sums.denominator[..., diagonal_positions(sums.channels).to(sums.denominator.device)]
+    means = shell_means(diagonal, shells, sums.radius_px + 2)
+    floor = 1e-3 * means[1:-1].amax(0)
+    return fraction * torch.maximum(means, floor)
+
+
+def solve_maps(sums: FourierSums, ridge: Tensor, radius_px: int, box_px: int) -> Tensor:
+    """(c, d, d, d) real maps on a box; see solve_blocks."""
+    return maps_from_block(solve_blocks(sums, ridge, radius_px), box_px, sums.padding)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import mrcfile
@@ -15,6 +16,7 @@ import torch
 from nunatak.core.errors import InputError
 from nunatak.core.fourier import fourier_map
 from nunatak.geometry.rotations import matrices_from_euler
+from nunatak.particles.reading import read_particles
 from nunatak.particles.truth import read_truth
 from nunatak.simulate.config import SimulationConfig
 from nunatak.simulate.dataset import clean_images, simulate, simulate_particles
@@ -165,6 +167,22 @@ def test_truth_star_holds_the_poses_and_particles_star_does_not(folder, small_se
     assert torch.allclose(rotations.float(), small_set.truth.rotations, atol=1e-5)
     shifts = rows[["rlnOriginXAngst", "rlnOriginYAngst"]].to_numpy()
     assert np.allclose(shifts, small_set.truth.shifts_A.numpy(), atol=1e-5)
+
+
+def test_the_files_alone_reproduce_the_images(folder):
+    """truth.star as any user's file, the maps of volumes.npy: what is left over is noise."""
+    particles, truth = read_particles(folder / "truth.star"), read_truth(folder)
+    assert particles.has_ctf
+    assert particles.box_px == truth.box_px
+    assert particles.pixel_size_A == pytest.approx(truth.pixel_size_A)
+    assert not particles.warnings
+    from_files = replace(truth, rotations=particles.poses.rotations, shifts_A=particles.poses.shifts_A)
+    rows = torch.nonzero(~truth.junk)[:, 0]
+    clean = clean_images(from_files, particles.optics, rows).numpy()
+    residual = particles.images.read(rows.numpy()) - clean
+    assert residual.var() == pytest.approx(1.0, abs=0.01)
+    assert particles.random_subset is not None
+    assert read_particles(folder / "particles.star").poses is None
 
 
 def test_a_missing_truth_is_one_sentence(tmp_path):

@@ -36,8 +36,9 @@ def view_figure(rotations: NDArray) -> Figure:
     vertices = hexagons.get_paths()[0].vertices
     cell_area = np.ptp(vertices[:, 0]) * np.ptp(vertices[:, 1]) * 0.75
     expected = len(x) * cell_area / (2 * np.pi)
-    hexagons.set_array(hexagons.get_array() / expected)
-    hexagons.set_clim(0, max(2.0, float(np.quantile(hexagons.get_array(), 0.99))))
+    density = np.asarray(hexagons.get_array(), float) / expected
+    hexagons.set_array(density)
+    hexagons.set_clim(0, max(2.0, float(np.quantile(density, 0.99))))
     outline = Ellipse((0, 0), 4, 2, fill=False, edgecolor=MUTED, linewidth=0.8)
     axes.add_patch(outline)
     hexagons.set_clip_path(outline)

@@ -20,7 +20,8 @@ from nunatak.core.errors import InputError, require
 from nunatak.geometry.rotations import euler_from_matrices, matrices_from_euler
 from nunatak.io.atomic import atomic_path, write_text
 from nunatak.io.particle_file import ParticleFile, ReadOptions
-from nunatak.io.relion import ANGLES, RelionTables, interpret
+from nunatak.io.relion import ANGLES, interpret
+from nunatak.io.relion_optics import RelionTables
 
 _CTF_FIELDS = {
     "rlnDefocusU": ("ctf/df1_A", 1.0),
@@ -152,7 +153,7 @@ def _load(path: Path) -> np.ndarray:
         start = handle.read(8)
     require(
         b"CSDAT" not in start,
-        f"{path} is in cryoSPARC's streaming format: the numpy format was expected; export the job's outputs, "
+        f"{path} is in cryoSPARC's streaming format: its numpy format was expected; export the outputs, "
         "or save it again with cryosparc-tools: Dataset.load(A).save(B, format=1).",
     )
     try:

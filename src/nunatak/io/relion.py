@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import torch
 
-from nunatak.core.errors import InputError, require
+from nunatak.core.errors import require
 from nunatak.geometry.poses import Poses
 from nunatak.geometry.rotations import euler_from_matrices, matrices_from_euler
 from nunatak.io.locate import locate_images
-from nunatak.io.mrc import read_stack_header
-from nunatak.io.particle_file import ImageLocations, ParticleFile, ReadOptions
+from nunatak.io.particle_file import ParticleFile, ReadOptions
+from nunatak.io.relion_optics import (
+    CTF_COLUMNS,
+    ParticleColumns,
+    RelionTables,
+    boxes_px,
+    complete_optics_table,
+    optics_groups,
+    pixel_sizes_A,
+)
 from nunatak.optics.ctf import CtfParameters
 
 ANGLES = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]
-_CTF_COLUMNS = {
-    "defocus_u_A": "rlnDefocusU",
-    "defocus_v_A": "rlnDefocusV",
-    "astigmatism_angle_deg": "rlnDefocusAngle",
-    "voltage_kV": "rlnVoltage",
-    "spherical_aberration_mm": "rlnSphericalAberration",
-    "amplitude_contrast": "rlnAmplitudeContrast",
-    "phase_shift_deg": "rlnPhaseShift",
-}
 _NEEDED_FOR_CTF = ("defocus_u_A", "voltage_kV", "spherical_aberration_mm")
 # With these the formula of optics.ctf gives 1 at every frequency: no second path is needed without a CTF.
-_NO_CTF = dict.fromkeys(_CTF_COLUMNS, 0.0) | {"voltage_kV": 300.0, "amplitude_contrast": 1.0}
+_NO_CTF = dict.fromkeys(CTF_COLUMNS, 0.0) | {"voltage_kV": 300.0, "amplitude_contrast": 1.0}
 # Columns that change the images in a way that is not modelled, with the value that means "nothing".
 _NOT_MODELLED = {
     "rlnBeamTiltX": 0.0,
@@ -46,56 +42,6 @@ _NOT_MODELLED = {
 }
 
 
-@dataclass(frozen=True)
-class RelionTables:
-    """A particle table with its optics table (None in RELION 3.0 and before), as read.
-
-    Attributes
-    ----------
-    path : Path
-    kind : str
-    rows : DataFrame
-    optics_rows : DataFrame or None
-    warnings : tuple of str
-    """
-
-    path: Path
-    kind: str
-    rows: pd.DataFrame
-    optics_rows: pd.DataFrame | None
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """Looks a column up among the optics groups, then among the particles: one value per particle."""
-
-    path: Path
-    rows: pd.DataFrame
-    optics_rows: pd.DataFrame
-    group: np.ndarray
-    warnings: list[str] = field(default_factory=list)
-
-    def get(self, name: str) -> np.ndarray | None:
-        """(n,) float64, or None where the file has no such column.
-
-        Raises InputError when a value is no finite number.
-        """
-        if name in self.optics_rows:
-            values = pd.to_numeric(self.optics_rows[name], errors="coerce").to_numpy(float)[self.group]
-        elif name in self.rows:
-            values = pd.to_numeric(self.rows[name], errors="coerce").to_numpy(float)
-        else:
-            return None
-        bad = np.flatnonzero(~np.isfinite(values))
-        require(
-            not len(bad),
-            f"{self.path}: {name} of {len(bad)} particles (first: row {bad[0] + 1 if len(bad) else 0}) is "
-            "not a finite number; correct or remove these rows.",
-        )
-        return values
-
-
 def interpret(tables: RelionTables, options: ReadOptions) -> ParticleFile:
     """Turn RELION's tables into a ParticleFile.
 
@@ -108,12 +54,12 @@ def interpret(tables: RelionTables, options: ReadOptions) -> ParticleFile:
     _refuse_what_is_not_supported(tables)
     rows = tables.rows
     locations, location_warnings = locate_images(rows["rlnImageName"], tables.path.parent, options.datadir)
-    optics_rows, group, group_warnings = _optics_groups(tables)
-    columns = _Columns(tables.path, rows, optics_rows, group, [*location_warnings, *group_warnings])
-    pixel_sizes = _pixel_sizes_A(columns, locations, options.pixel_size_A)
-    boxes = _boxes_px(optics_rows, locations, group)
+    optics_rows, group, group_warnings = optics_groups(tables)
+    columns = ParticleColumns(tables.path, rows, optics_rows, group, [*location_warnings, *group_warnings])
+    pixel_sizes = pixel_sizes_A(columns, locations, options.pixel_size_A)
+    boxes = boxes_px(optics_rows, locations, group)
     optics, missing = _ctf(columns, options)
-    optics_rows = _complete_optics_table(optics_rows, group, optics, pixel_sizes, boxes)
+    optics_rows = complete_optics_table(optics_rows, group, optics, pixel_sizes, boxes)
     return ParticleFile(
         path=tables.path,
         kind=tables.kind,
@@ -171,120 +117,17 @@ def _refuse_what_is_not_supported(tables: RelionTables) -> None:
         )
 
 
-def _optics_groups(tables: RelionTables) -> tuple[pd.DataFrame, np.ndarray, list[str]]:
-    """The optics table (made up for RELION 3.0), each particle's row in it, and warnings."""
-    rows, optics = tables.rows, tables.optics_rows
-    if optics is None:
-        return _derived_groups(rows)
-    if "rlnOpticsGroup" not in optics:
-        optics = optics.assign(rlnOpticsGroup=np.arange(1, len(optics) + 1))
-    if "rlnOpticsGroup" not in rows:
-        require(
-            len(optics) == 1, f"{tables.path} has {len(optics)} optics groups but no column rlnOpticsGroup."
-        )
-        return (
-            optics,
-            np.zeros(len(rows), np.int64),
-            ["No column rlnOpticsGroup: all particles are in the only group."],
-        )
-    numbers = optics["rlnOpticsGroup"].to_numpy()
-    order = np.argsort(numbers, kind="stable")
-    wanted = rows["rlnOpticsGroup"].to_numpy()
-    place = order[np.clip(np.searchsorted(numbers[order], wanted), 0, len(numbers) - 1)]
-    lost = np.flatnonzero(numbers[place] != wanted)
-    if len(lost):
-        raise InputError(
-            f"{tables.path}: {len(lost)} particles (first: row {lost[0] + 1}) are in optics "
-            f"group {wanted[lost[0]]}, which the optics table does not define; "
-            f"it has {', '.join(map(str, numbers))}."
-        )
-    return optics.reset_index(drop=True), place.astype(np.int64), []
-
-
-def _derived_groups(rows: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, list[str]]:
-    """Optics groups of a table without optics: one for each combination of microscope settings."""
-    names = ["rlnOpticsGroup", "rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast"]
-    names += ["rlnDetectorPixelSize", "rlnMagnification", "rlnImagePixelSize", "rlnImageSize"]
-    keys = [name for name in names if name in rows]
-    if not keys:
-        return pd.DataFrame({"rlnOpticsGroup": [1]}), np.zeros(len(rows), np.int64), []
-    grouped = rows.groupby(keys, sort=False, dropna=False)
-    group = np.array(grouped.ngroup(), np.int64)
-    optics = rows[keys].iloc[np.unique(group, return_index=True)[1]].reset_index(drop=True)
-    optics = optics.drop(columns=["rlnDetectorPixelSize", "rlnMagnification"], errors="ignore")
-    optics["rlnOpticsGroup"] = np.arange(1, len(optics) + 1)
-    return optics, group, []
-
-
-def _pixel_sizes_A(columns: _Columns, locations: ImageLocations, given_A: float | None) -> tuple[float, ...]:
-    """Pixel size of each group: given, from the file, or from the header of the group's first stack."""
-    groups = len(columns.optics_rows)
-    if given_A is not None:
-        return (float(given_A),) * groups
-    values = columns.get("rlnImagePixelSize")
-    if values is None and (detector_um := columns.get("rlnDetectorPixelSize")) is not None:
-        magnification = columns.get("rlnMagnification")
-        if magnification is None:
-            columns.warnings.append("No rlnMagnification: rlnDetectorPixelSize was taken as A per pixel.")
-            magnification = np.full(len(detector_um), 1e4)
-        values = detector_um * 1e4 / magnification
-    if values is None:
-        values = columns.get("rlnPixelSize")
-    if values is None:
-        values = np.array([_stack_header_pixel_size(locations, columns.group, g) for g in range(groups)])[
-            columns.group
-        ]
-        if (values > 0).all():
-            columns.warnings.append(
-                f"No pixel size in the file: {values[0]:g} A of the stack's header was taken."
-            )
-    require(
-        bool((values > 0).all()),
-        f"{columns.path}: no pixel size above 0 in the file or in the stack's header; give --pixel-size-A.",
-    )
-    first = _first_row_of_groups(columns.group, groups)
-    return tuple(float(values[i]) if i >= 0 else float(values[0]) for i in first)
-
-
-def _first_row_of_groups(group: np.ndarray, groups: int) -> list[int]:
-    """Row number of each group's first particle; -1 for a group without any."""
-    present, index = np.unique(group, return_index=True)
-    first = dict(zip(present.tolist(), index.tolist(), strict=True))
-    return [first.get(g, -1) for g in range(groups)]
-
-
-def _first_stack(locations: ImageLocations, group: np.ndarray, wanted: int) -> Path | None:
-    """The first stack of a group that was found."""
-    for i in pd.unique(locations.stack_of_row[group == wanted]):
-        if locations.stack_paths[i] is not None:
-            return locations.stack_paths[i]
-    return None
-
-
-def _stack_header_pixel_size(locations: ImageLocations, group: np.ndarray, wanted: int) -> float:
-    path = _first_stack(locations, group, wanted)
-    return read_stack_header(path).pixel_size_A if path is not None else 0.0
-
-
-def _boxes_px(optics_rows: pd.DataFrame, locations: ImageLocations, group: np.ndarray) -> tuple[int, ...]:
-    """Box of each group: rlnImageSize, else that of its first stack, else 0."""
-    if "rlnImageSize" in optics_rows:
-        return tuple(int(size) for size in optics_rows["rlnImageSize"])
-    paths = [_first_stack(locations, group, g) for g in range(len(optics_rows))]
-    return tuple(0 if path is None else read_stack_header(path).width_px for path in paths)
-
-
-def _ctf(columns: _Columns, options: ReadOptions) -> tuple[CtfParameters, tuple[str, ...]]:
+def _ctf(columns: ParticleColumns, options: ReadOptions) -> tuple[CtfParameters, tuple[str, ...]]:
     """CTF parameters per particle, and the names of columns whose absence makes a CTF impossible."""
     count, given = len(columns.rows), options.optics.stated()
-    found = {key: columns.get(name) for key, name in _CTF_COLUMNS.items()}
+    found = {key: columns.get(name) for key, name in CTF_COLUMNS.items()}
     for key, value in given.items():
         if found[key] is not None:
             columns.warnings.append(
-                f"{_CTF_COLUMNS[key]} of the file is replaced by the {value:g} that was given."
+                f"{CTF_COLUMNS[key]} of the file is replaced by the {value:g} that was given."
             )
         found[key] = np.full(count, float(value))
-    missing = tuple(_CTF_COLUMNS[key] for key in _NEEDED_FOR_CTF if found[key] is None)
+    missing = tuple(CTF_COLUMNS[key] for key in _NEEDED_FOR_CTF if found[key] is None)
     if missing or options.no_ctf:
         return _parameters({key: np.full(count, value) for key, value in _NO_CTF.items()}), missing
     if found["defocus_v_A"] is None:
@@ -299,7 +142,7 @@ def _ctf(columns: _Columns, options: ReadOptions) -> tuple[CtfParameters, tuple[
     return _parameters(found), ()
 
 
-def _check_ranges(columns: _Columns, found: dict[str, np.ndarray]) -> None:
+def _check_ranges(columns: ParticleColumns, found: dict[str, np.ndarray]) -> None:
     """Values that no microscope has are refused or warned of: they come from mixed-up units."""
     voltage = found["voltage_kV"]
     require(
@@ -328,30 +171,7 @@ def _parameters(values: dict[str, np.ndarray]) -> CtfParameters:
     return CtfParameters(**{key: torch.from_numpy(value.astype(np.float32)) for key, value in values.items()})
 
 
-def _complete_optics_table(
-    optics_rows: pd.DataFrame,
-    group: np.ndarray,
-    optics: CtfParameters,
-    pixel_sizes_A: tuple[float, ...],
-    boxes_px: tuple[int, ...],
-) -> pd.DataFrame:
-    """The optics table with everything that RELION 3.1 wants in it."""
-    table = optics_rows.copy()
-    if "rlnOpticsGroupName" not in table:
-        table["rlnOpticsGroupName"] = [f"opticsGroup{number}" for number in table["rlnOpticsGroup"]]
-    first = np.maximum(_first_row_of_groups(group, len(table)), 0)
-    for key in ("voltage_kV", "spherical_aberration_mm", "amplitude_contrast"):
-        values = getattr(optics, key).double().numpy()[first].round(6)
-        if _CTF_COLUMNS[key] not in table and len(values):
-            table[_CTF_COLUMNS[key]] = values
-    table["rlnImagePixelSize"] = pixel_sizes_A
-    table["rlnImageSize"] = boxes_px
-    if "rlnImageDimensionality" not in table:
-        table["rlnImageDimensionality"] = 2
-    return table
-
-
-def _poses(columns: _Columns, pixel_size_A: np.ndarray) -> Poses | None:
+def _poses(columns: ParticleColumns, pixel_size_A: np.ndarray) -> Poses | None:
     """Poses where the three angles are there; shifts of RELION 3.0 are in pixels."""
     angles = [columns.get(name) for name in ANGLES]
     if any(angle is None for angle in angles):
@@ -375,7 +195,7 @@ def _poses(columns: _Columns, pixel_size_A: np.ndarray) -> Poses | None:
     return Poses(rotations, torch.from_numpy(np.stack(shifts, 1)).float())
 
 
-def _random_subset(columns: _Columns) -> np.ndarray | None:
+def _random_subset(columns: ParticleColumns) -> np.ndarray | None:
     """Half-set numbers, where the file has two half-sets."""
     values = columns.get("rlnRandomSubset")
     if values is None or set(np.unique(values)) != {1.0, 2.0}:
@@ -383,7 +203,7 @@ def _random_subset(columns: _Columns) -> np.ndarray | None:
     return values.astype(np.int64)
 
 
-def _not_modelled(columns: _Columns) -> tuple[str, ...]:
+def _not_modelled(columns: ParticleColumns) -> tuple[str, ...]:
     """Names of columns that matter, are not modelled, and say something other than 'nothing'."""
     found = []
     for name, nothing in _NOT_MODELLED.items():

@@ -10,7 +10,8 @@ import pandas as pd
 from nunatak.core.errors import require
 from nunatak.io.mrc import read_stack_header
 from nunatak.io.particle_file import ParticleFile, ReadOptions
-from nunatak.io.relion import RelionTables, interpret
+from nunatak.io.relion import interpret
+from nunatak.io.relion_optics import RelionTables
 
 
 def read_bare_stack(path: Path | str, options: ReadOptions | None = None) -> ParticleFile:

@@ -15,7 +15,8 @@ import starfile
 from nunatak.core.errors import InputError, require
 from nunatak.io.atomic import atomic_path
 from nunatak.io.particle_file import ParticleFile, ReadOptions
-from nunatak.io.relion import RelionTables, interpret
+from nunatak.io.relion import interpret
+from nunatak.io.relion_optics import RelionTables
 
 # Columns of names: one that happens to look like a number (0012) must come back as it was.
 _TEXT_COLUMNS = [
@@ -79,9 +80,9 @@ def write_particles_star(
 ) -> None:
     """Write a RELION 3.1 star file: every row in order, all columns kept, `added` replaced or appended.
 
-    Image names point to where the stacks were found, as absolute paths, so that RELION (which resolves against
-    its working folder) and programs that resolve against the star file read the same images; the part before
-    the @ stays as it was. Names of stacks that were not found stay as they were.
+    Image names point to where the stacks were found, as absolute paths, so that RELION (which resolves
+    against its working folder) and programs that resolve against the star file read the same images; the part
+    before the @ stays as it was. Names of stacks that were not found stay as they were.
 
     Parameters
     ----------

@@ -75,13 +75,13 @@ def read_particle_file(path: Path | str, options: ReadOptions | None = None) -> 
         The name has an ending that no reader knows, or the reader refuses the file.
     """
     path = Path(path)
+    require(path.exists(), f"{path} does not exist: check the path of the particle file.")
+    require(path.is_file(), f"{path} is a folder: a particle file was expected.")
     name = path.name.lower()
-    for ending, read in _READERS.items():
-        if name.endswith(ending):
-            return read(path, options or ReadOptions())
-    raise InputError(
-        f"{path} is of no kind that can be read: {', '.join(_READERS)} were expected, found '{path.suffix}'."
-    )
+    ending = next((known for known in _READERS if name.endswith(known)), None) or _sniffed_ending(path)
+    if ending is None:
+        raise InputError(f"{path} is of no kind that can be read: {', '.join(_READERS)} were expected.")
+    return _READERS[ending](path, options or ReadOptions())
 
 
 def particles_from_file(file: ParticleFile) -> Particles:
@@ -106,6 +106,17 @@ def particles_from_file(file: ParticleFile) -> Particles:
         table=file,
         warnings=(*file.warnings, *images.faults(), *_pixel_size_warning(file, images)),
     )
+
+
+def _sniffed_ending(path: Path) -> str | None:
+    """The ending that a file without a telling name should have, from how it begins."""
+    with path.open("rb") as handle:
+        start = handle.read(4096)
+    if start.startswith(b"\x93NUMPY") or b"CSDAT" in start[:8]:
+        return ".cs"
+    if start[208:211] == b"MAP":
+        return ".mrcs"
+    return ".star" if b"data_" in start and b"_rln" in start else None
 
 
 def _checked_boxes_px(file: ParticleFile, boxes_px: np.ndarray) -> tuple[int, ...]:

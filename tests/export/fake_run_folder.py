@@ -75,13 +75,14 @@ def write_run_folder(
 
 def summary(particles: int, box: int, pixel_size_A: float) -> dict:
     """summary.json of the fake run."""
+    sentence = f"Converged: {4.2 * pixel_size_A:.1f} Å from {particles:,} particles in 2 min 10 s."
     return {
         "version": "0.1.0",
         "command": "nunatak abinit particles.star -o run --latent-dim 4 --seed 7",
         "recipe": "heterogeneous",
         "seed": 7,
         "outcome": "converged",
-        "outcome_sentence": f"Converged: {4.2 * pixel_size_A:.1f} Å from {particles:,} particles in 2 min 10 s.",
+        "outcome_sentence": sentence,
         "resolution_A": 4.2 * pixel_size_A,
         "particles": particles,
         "box_px": box,

@@ -96,14 +96,13 @@ def trace_figure(
         Draw the vertical axis downwards, for resolutions: better is up.
     """
     figure, axes = new_axes()
-    several = len({trace.restart for trace in traces}) > 1
-    # The chosen one last, so that it lies on top.
-    for trace in sorted(traces, key=lambda t: t.restart == chosen):
-        kept = not several or trace.restart == chosen or chosen is None
+    several = len({trace.restart for trace in traces} - {None}) > 1
+    # The chosen one last, so that it lies on top; lines of no restart belong to what went on.
+    for trace in sorted(traces, key=lambda t: t.restart in (chosen, None)):
+        kept = not several or chosen is None or trace.restart in (chosen, None)
         colour, width, opacity = (ACCENT, 1.9, 1.0) if kept else (MUTED, 1.1, 0.45)
-        axes.plot(
-            trace.time_s / _time_unit(traces)[0], trace.value, color=colour, linewidth=width, alpha=opacity
-        )
+        time_s, value = _broken_at_gaps(trace)
+        axes.plot(time_s / _time_unit(traces)[0], value, color=colour, linewidth=width, alpha=opacity)
     if several and chosen is not None:
         axes.plot([], [], color=ACCENT, label="kept")
         axes.plot([], [], color=MUTED, linewidth=1.1, alpha=0.6, label="other restarts")
@@ -115,6 +114,15 @@ def trace_figure(
         axes.invert_yaxis()
     quiet_grid(axes)
     return figure
+
+
+def _broken_at_gaps(trace: Trace) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Times and values with a hole wherever the trace waited while others ran."""
+    steps = np.diff(trace.time_s)
+    if not len(steps):
+        return trace.time_s, trace.value
+    gaps = np.flatnonzero(steps > 8 * np.median(steps)) + 1
+    return np.insert(trace.time_s, gaps, np.nan), np.insert(trace.value, gaps, np.nan)
 
 
 def _label_resolution_ticks(axes: Axes, highest_per_A: float) -> None:

@@ -28,9 +28,10 @@ def text(value: object) -> str:
 
 
 def figure(content: str, title: str, caption: str = "") -> str:
-    """A <figure> with a heading above and a caption below; content is HTML, the others plain text."""
+    """A <figure> with a heading above and a caption below; content is HTML, the rest plain text."""
+    above = f"<h3>{text(title)}</h3>" if title else ""
     below = f"<figcaption>{text(caption)}</figcaption>" if caption else ""
-    return f'<figure class="plot"><h3>{text(title)}</h3>{content}{below}</figure>'
+    return f"<figure>{above}{content}{below}</figure>"
 
 
 def picture(pixels: NDArray[np.uint8], label: str) -> str:

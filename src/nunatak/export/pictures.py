@@ -29,6 +29,21 @@ def central_slices(volume: NDArray) -> list[NDArray]:
     return [volume.take(centre, axis=axis) for axis in range(3)]
 
 
+def central_part(volume: NDArray, margin: float = 1.5) -> NDArray:
+    """The middle of a (d, d, d) map: what holds the particle and half as much again around it.
+
+    The particle reaches as far as the mean density of a spherical shell exceeds a tenth of the largest.
+    """
+    centre = volume.shape[0] // 2
+    line = np.arange(volume.shape[0]) - centre
+    radius = np.sqrt(line[:, None, None] ** 2 + line[None, :, None] ** 2 + line**2).round().astype(int)
+    mean = np.bincount(radius.ravel(), volume.ravel()) / np.bincount(radius.ravel())
+    inside = mean[: centre + 1] - np.median(volume)
+    reach = int(np.flatnonzero(inside > 0.1 * inside.max(initial=0)).max(initial=0))
+    half = min(centre, max(int(margin * reach), centre // 2))
+    return volume[(slice(centre - half, centre + half),) * 3]
+
+
 def projections(volume: NDArray) -> list[NDArray]:
     """The three sums of a (d, d, d) map along z, y and x."""
     return [volume.sum(axis=axis) for axis in range(3)]

@@ -11,7 +11,7 @@ from nunatak.export import words
 from nunatak.export.curves import Trace, fsc_figure, trace_figure
 from nunatak.export.distributions import histogram_figure, latent_figure, principal_components, view_figure
 from nunatak.export.markup import Section, figure, grid, strip, table, text
-from nunatak.export.pictures import map_pictures, particle_pictures
+from nunatak.export.pictures import central_part, map_pictures, particle_pictures
 from nunatak.export.run_contents import RunContents
 from nunatak.export.style import figure_svg
 from nunatak.export.views import render_map, render_states
@@ -62,10 +62,11 @@ def map_section(run: RunContents) -> Section | None:
     """Slices and projections of the mean map."""
     if run.mean is None:
         return None
-    slices, sums = map_pictures(run.mean.density)
+    shown = central_part(run.mean.density)
+    slices, sums = map_pictures(shown)
     labels = [f"along {axis}" for axis in "zyx"]
-    extent_A = run.mean.density.shape[0] * run.mean.pixel_size_A
-    lead = f"The picture's side is {extent_A:.0f} Å; protein is bright."
+    extent_A = shown.shape[0] * run.mean.pixel_size_A
+    lead = f"Each picture is {extent_A:.0f} Å wide; protein is bright."
     if words.found_nothing(run.summary):
         lead = "What the last update left; it is no structure and is shown only to judge by. " + lead
     blocks = grid(
@@ -151,7 +152,7 @@ def particle_section(run: RunContents) -> Section | None:
     blank = [""] * len(raw)
     pictures = strip(raw, blank, "grey particles") + strip(smooth, blank, "grey particles")
     caption = f"Evenly spaced in the file; above as recorded, below without detail finer than {cut_A:.0f} Å."
-    return Section("Particles", "", (figure(pictures, "Example images", caption),))
+    return Section("Particles", caption, (figure(pictures, ""),))
 
 
 def truth_section(run: RunContents) -> Section | None:

@@ -31,7 +31,7 @@ _OVERSAMPLING = 2
 _STEPS_PER_BLOCK = 8
 _BISECTIONS = 6
 _STEP_VOXELS = 1.3
-_FINE_SIDE = 144
+_FINE_SIDE = 112
 _KEY_LIGHT = (-0.42, 0.55, 0.72)
 _FILL_LIGHT = (0.75, 0.10, 0.65)
 
@@ -95,7 +95,12 @@ def surface_level(volume: NDArray) -> float:
 
 
 def surface_frame(volumes: Sequence[NDArray], level: float) -> Frame | None:
-    """The frame that holds every (d, d, d) map's surface at a level; None when nothing is above it."""
+    """The frame that holds every (d, d, d) map's surface at a level; None when there is no surface.
+
+    A level of 0 or less lies in the background, and its surface would be the box.
+    """
+    if level <= 0:
+        return None
     inside = np.argwhere(np.logical_or.reduce([volume > level for volume in volumes]))
     if not len(inside):
         return None
@@ -122,7 +127,7 @@ def prepare_surface(volume: NDArray, level: float, frame: Frame, highlight: NDAr
     marked = torch.zeros(1, 1, 1)
     if highlight is not None:
         marked = torch.from_numpy(_finely_sampled(_cube(highlight, frame), order=1))
-    radius = (frame.radius_px + 1.5) / (_half_side_px(frame) + 0.5)
+    radius = (frame.radius_px + 1.5) / _half_side_px(frame)
     return Surface(density, torch.from_numpy(blurred), marked, radius)
 
 
@@ -174,11 +179,11 @@ def remove_dust(volume: NDArray, level: float, smallest_fraction: float = 0.02) 
 def _first_hits(surface: Surface, axes: Tensor, side: int) -> Tensor:
     """(side * side,) depth towards the eye where each ray meets the surface; infinite where it does not."""
     plane = _plane_points(surface.radius, side)
-    reach = (surface.radius**2 - (plane**2).sum(1)).clamp(min=0).sqrt()
+    nearest, farthest = _depth_range(surface, axes, side)
     step = _STEP_VOXELS * 2 / surface.density.shape[0]
     depth = torch.full((len(plane),), torch.inf)
-    active = (reach > 0).nonzero()[:, 0]
-    start = reach[active]
+    active = torch.isfinite(nearest).nonzero()[:, 0]
+    start = nearest[active]
     while len(active):
         depths = start[:, None] - step * torch.arange(_STEPS_PER_BLOCK)
         points = (plane[active] @ axes[:2])[:, None] + depths[..., None] * axes[2]
@@ -187,9 +192,29 @@ def _first_hits(surface: Surface, axes: Tensor, side: int) -> Tensor:
         first = above.int().argmax(1)
         depth[active[found]] = depths[found, first[found]]
         start = start - step * _STEPS_PER_BLOCK
-        going = ~found & (start > -reach[active])
+        going = ~found & (start > farthest[active])
         active, start = active[going], start[going]
     return _bisected(surface, axes, plane, depth, step)
+
+
+def _depth_range(surface: Surface, axes: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """(side * side,) depths each, between which a ray can meet the surface; -inf and inf where it cannot.
+
+    From the inside voxels, thrown onto a coarse picture whose cells are wider than a voxel.
+    """
+    cells = max(8, surface.density.shape[0] // 3)
+    inside = (surface.density > 1).nonzero().flip(1).float()
+    seen = (inside / (surface.density.shape[0] - 1) * 2 - 1) @ axes.T
+    place = ((seen[:, :2] / surface.radius + 1) / 2 * cells).long().clamp(0, cells - 1)
+    cell = (cells - 1 - place[:, 1]) * cells + place[:, 0]
+    # Rotated voxels reach into the next cell, so every cell takes its neighbours' range, and a voxel more.
+    margin = 4 / surface.density.shape[0]
+    ranges = []
+    for sign in (1, -1):
+        coarse = torch.full((cells * cells,), -torch.inf).scatter_reduce(0, cell, sign * seen[:, 2], "amax")
+        wide = functional.max_pool2d(coarse.reshape(1, 1, cells, cells), 3, stride=1, padding=1)
+        ranges.append(sign * (functional.interpolate(wide, (side, side))[0, 0].reshape(-1) + margin))
+    return ranges[0], ranges[1]
 
 
 def _bisected(surface: Surface, axes: Tensor, plane: Tensor, depth: Tensor, step: float) -> Tensor:
@@ -273,8 +298,13 @@ def _finely_sampled(cube: NDArray, order: int) -> NDArray[np.float32]:
     """A cube resampled to the side that rendering works with."""
     factor = _FINE_SIDE / cube.shape[0]
     smooth = ndimage.gaussian_filter(cube, 0.4 / factor) if factor < 1 else cube
-    fine = ndimage.zoom(smooth, factor, order=order if factor > 1 else 1, mode="nearest")
-    return np.ascontiguousarray(fine, np.float32)
+    # Interpolation is linear and separable: one matrix for all three axes, read off the unit vectors.
+    unit = np.eye(cube.shape[0])
+    matrix = ndimage.zoom(unit, (factor, 1), order=order if factor > 1 else 1, mode="nearest")
+    fine = smooth.astype(np.float32)
+    for _ in range(3):
+        fine = np.tensordot(fine, matrix.astype(np.float32), (0, 1))
+    return np.ascontiguousarray(fine)
 
 
 def _half_side_px(frame: Frame) -> int:

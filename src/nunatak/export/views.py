@@ -44,8 +44,8 @@ def render_map(volume: NDArray, level: float | None = None, size_px: int = 320) 
 
     Returns
     -------
-    list of (size_px, size_px, 4) uint8
-        Empty when nothing is above the level.
+    list of (height, width, 4) uint8
+        Cut alike to what any of them shows; empty when nothing is above the level.
     """
     level = surface_level(volume) if level is None else level
     cleaned = remove_dust(volume, level)
@@ -54,7 +54,7 @@ def render_map(volume: NDArray, level: float | None = None, size_px: int = 320) 
         return []
     surface = prepare_surface(cleaned, level, frame)
     main = principal_view(np.clip(cleaned - level, 0, None))
-    return [render_surface(surface, turn @ main, size_px) for turn in (FRONT, SIDE, TOP)]
+    return trimmed([render_surface(surface, turn @ main, size_px) for turn in (FRONT, SIDE, TOP)])
 
 
 def render_states(
@@ -66,8 +66,8 @@ def render_states(
 
     Returns
     -------
-    list of (size_px, size_px, 4) uint8
-        Empty when no map is above the level.
+    list of (height, width, 4) uint8
+        Cut alike to what any of them shows; empty when no map is above the level.
     """
     level = surface_level(np.mean(volumes, axis=0)) if level is None else level
     cleaned = [remove_dust(volume, level) for volume in volumes]
@@ -77,7 +77,19 @@ def render_states(
     change = state_change(cleaned, level)
     view = principal_view((np.max(cleaned, axis=0) - level).clip(0) + 2 * level * change)
     surfaces = (prepare_surface(volume, level, frame, change) for volume in cleaned)
-    return [render_surface(surface, view, size_px) for surface in surfaces]
+    return trimmed([render_surface(surface, view, size_px) for surface in surfaces])
+
+
+def trimmed(pictures: Sequence[Picture], margin_px: int = 4) -> list[Picture]:
+    """RGBA pictures of one size cut alike, so that the emptiness round all of them goes."""
+    covered = np.max([picture[..., 3] for picture in pictures], axis=0) > 0
+    if not covered.any():
+        return list(pictures)
+    cuts = []
+    for along in (covered.any(1), covered.any(0)):
+        filled = np.flatnonzero(along)
+        cuts.append(slice(max(0, int(filled[0]) - margin_px), int(filled[-1]) + 1 + margin_px))
+    return [picture[cuts[0], cuts[1]] for picture in pictures]
 
 
 def state_change(volumes: Sequence[NDArray], level: float) -> NDArray[np.float32]:

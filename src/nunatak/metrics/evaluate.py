@@ -88,7 +88,7 @@ def _require_same_rows(run: RunPoses, truth: Truth, simulated_rows: Path) -> Non
     if simulated_rows.exists():
         require(
             run.image_numbers == image_numbers(read_star_tables(simulated_rows).rows),
-            "The run's particles are not in the truth's order: compare a run with the truth of its own input.",
+            "The run's particles are not in the truth's order: give the truth of the run's own input.",
         )
 
 

@@ -157,14 +157,14 @@ def _read_config(path: Path) -> dict[str, Any]:
     return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
-def _read_density(path: Path) -> DensityMap | None:
+def _read_density(path: Path) -> DensityMap:
     density, pixel_size_A, _ = read_map(path)
     require(bool(np.isfinite(density).all()), "it has voxels that are not numbers")
     require(len(set(density.shape)) == 1, f"it should be a cube, but its shape is {density.shape}")
     return DensityMap(path.stem, density, pixel_size_A)
 
 
-def _read_latents(path: Path) -> NDArray:
+def _read_latents(path: Path) -> NDArray | None:
     latents = np.load(path, allow_pickle=False)
     latents = latents.reshape(len(latents), -1)
     require(bool(np.isfinite(latents).all()), "it has values that are not numbers")

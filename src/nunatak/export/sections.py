@@ -111,7 +111,8 @@ def conformation_section(run: RunContents) -> Section | None:
     """Latents, and the maps along their first component."""
     if run.latents is None and len(run.path_maps) < 2:
         return None
-    blocks, lead = [], ""
+    blocks: list[str] = []
+    lead = ""
     if len(run.path_maps) > 1:
         blocks.append(_states_block(run))
     if run.latents is not None:
@@ -128,7 +129,7 @@ def conformation_section(run: RunContents) -> Section | None:
 
 def progress_section(run: RunContents) -> Section | None:
     """What the history holds, each quantity against time."""
-    blocks = []
+    blocks: list[str] = []
     for key in _traced_keys(run):
         if key == "resolution_A" and run.fsc is not None:
             continue  # It stands beside the FSC.

@@ -32,7 +32,7 @@ THEMED = {
 
 FIGURE_SIZE_IN = (4.6, 3.1)
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9.5,

@@ -121,7 +121,7 @@ def fit_origin_A(shifts_A: NDArray, true_shifts_A: NDArray, true_rotations: NDAr
         residual = np.abs(moved - design @ origin)
         kept = residual <= np.quantile(residual, SHIFT_KEPT_QUANTILE)
         origin = np.linalg.lstsq(design[kept], moved[kept], rcond=None)[0]
-    return origin
+    return origin.astype(np.float64)
 
 
 def shift_error_A(

@@ -1,0 +1,219 @@
+"""The model that refinement improves, and its two halves of an iteration: expectation and maximisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from nunatak.latent.subspace import LatentPosterior, moments
+from nunatak.particles.cache import ImageCache
+from nunatak.projection.gridding import block_from_maps
+from nunatak.projection.operator import insert_moments
+from nunatak.search.candidates import LATENT, Candidates, ImageSamples
+from nunatak.search.local import LocalFit, LocalPrior, LocalSearch, best_of, neighbours
+from nunatak.volumes.fsc import shell_correlation
+from nunatak.volumes.maps import soft_sphere, working_box
+from nunatak.volumes.wiener import FourierSums, block_shells, diagonal_positions, empty_sums, shell_means, solve_maps
+
+
+@dataclass(frozen=True)
+class Model:
+    """Maps, and what is believed of every particle.
+
+    Attributes
+    ----------
+    maps : (h, 1 + q, b, b, b) float32
+        Mean and components, of each half-set (h = 2) or of all particles (h = 1), on a working box.
+    radius_px : int
+        Fourier radius the maps reach.
+    correlation : (1 + q, shells) float32
+        FSC between the half-sets' maps, mean and components.
+    candidates : Candidates
+        One per particle, in order.
+    covariances : (n, q, q) float32
+    noise_variance : (shells,) float32
+    halves : (n,) int64
+        0 or 1.
+    log_evidence : (n,) float32
+    """
+
+    maps: Tensor
+    radius_px: int
+    correlation: Tensor
+    candidates: Candidates
+    covariances: Tensor
+    noise_variance: Tensor
+    halves: Tensor
+    log_evidence: Tensor
+
+    @property
+    def latent_dim(self) -> int:
+        return self.maps.shape[1] - 1
+
+    @property
+    def posterior(self) -> LatentPosterior:
+        return LatentPosterior(self.candidates.latents, self.covariances)
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """How the expectation step moves each particle.
+
+    Attributes
+    ----------
+    radius_px : int
+    turns : (k, 3) float64
+        Rotation vectors to try around the current pose, the identity first; one row for none.
+    iterations : int
+        Gauss-Newton steps after the best turn is chosen.
+    prior : LocalPrior
+    """
+
+    radius_px: int
+    turns: Tensor
+    iterations: int
+    prior: LocalPrior
+
+
+def images_within(cache: ImageCache, rows: Tensor, radius_px: int) -> ImageSamples:
+    """The samples of some images inside a radius."""
+    count = cache.plane.count_within(radius_px)
+    plane = cache.plane
+    cut = replace(plane, frequencies=plane.frequencies[:count], shells=plane.shells[:count], radius_px=radius_px)
+    return ImageSamples(cache.samples[rows, :count], cache.transfer[rows, :count], cut)
+
+
+def _search(search: LocalSearch, start: Candidates, plan: SearchPlan) -> LocalFit:
+    if len(plan.turns) > 1:
+        tried = search.profile(neighbours(start, plan.turns))
+        start = tried.candidates[best_of(tried, len(plan.turns))]
+    return search.refine(start, plan.iterations) if plan.iterations else search.profile(start)
+
+
+def expect(
+    model: Model, cache: ImageCache, plan: SearchPlan, progress: Callable[[int], None] = lambda done: None
+) -> tuple[Model, Tensor]:
+    """Move every particle's pose, scale and latent uphill against the maps of its half-set.
+
+    Returns
+    -------
+    Model
+        With new candidates, covariances and evidence.
+    (n, shells) float32
+        Residual power per particle.
+    """
+    count = len(cache)
+    weights = 2 / model.noise_variance
+    parts: list[tuple[Tensor, LocalFit]] = []
+    done = 0
+    for half, maps in enumerate(model.maps):
+        block = block_from_maps(maps, max(plan.radius_px, 2))
+        mine = torch.nonzero(model.halves == half).flatten() if len(model.maps) > 1 else torch.arange(count)
+        for rows in mine.split(max(64, 4096 // len(plan.turns))):
+            search = LocalSearch(block, images_within(cache, rows, plan.radius_px), weights, plan.prior)
+            start = replace(model.candidates[rows], rows=torch.arange(len(rows)))
+            parts.append((rows, _search(search, start, plan)))
+            done += len(rows)
+            progress(done)
+    order = torch.argsort(torch.cat([rows for rows, _ in parts]))
+    join = lambda get: torch.cat([get(fit) for _, fit in parts])[order]  # noqa: E731
+    candidates = Candidates(
+        join(lambda f: f.candidates.rotations),
+        join(lambda f: f.candidates.shifts_px),
+        join(lambda f: f.candidates.scales),
+        join(lambda f: f.candidates.latents),
+        torch.arange(count),
+    )
+    covariances = join(lambda f: f.covariance[:, LATENT, LATENT])
+    moved = replace(model, candidates=candidates, covariances=covariances, log_evidence=join(lambda f: f.log_evidence))
+    return moved, join(lambda f: f.power)
+
+
+def half_sums(model: Model, cache: ImageCache, radius_px: int) -> tuple[FourierSums, FourierSums]:
+    """Sufficient statistics of the two half-sets at the current poses and latents."""
+    weights = 2 / model.noise_variance
+    turn = 2 * torch.pi / cache.plane.box_px
+    found = []
+    for half in (0, 1):
+        sums = empty_sums(radius_px, 1 + model.latent_dim)
+        for rows in torch.nonzero(model.halves == half).flatten().split(4096):
+            images = images_within(cache, rows, radius_px)
+            w = weights[images.plane.shells]
+            own = model.candidates[rows]
+            angle = -turn * (own.shifts_px @ images.plane.frequencies.float().T)
+            centred = images.samples * torch.polar(images.transfer * w, angle)
+            posterior = LatentPosterior(own.latents, model.covariances[rows])
+            numerator, denominator = insert_moments(
+                (centred, images.transfer**2 * w),
+                moments(posterior, own.scales),
+                own.rotations,
+                images.plane.frequencies,
+                sums.numerator.shape[:3],
+            )
+            sums = sums + FourierSums(numerator, denominator, radius_px)
+        found.append(sums)
+    return found[0], found[1]
+
+
+def correlation_ridge(sums: FourierSums, correlation: Tensor) -> Tensor:
+    """(radius + 2, c) prior precision with which the filtered map has the signal-to-noise that an FSC says.
+
+    weight (1 - F) / F per shell, as in RELION (Scheres 2012, eq. 8 with tau^2 from the FSC).
+    """
+    shells = block_shells(sums.radius_px, sums.padding)
+    diagonal = sums.denominator[..., diagonal_positions(sums.channels)]
+    means = shell_means(diagonal, shells, sums.radius_px + 2)
+    f = torch.zeros(sums.radius_px + 2, sums.channels)
+    known = min(correlation.shape[1], sums.radius_px + 2)
+    f[:known] = correlation[:, :known].T
+    f = f.clamp(0.001, 0.9999)
+    return torch.maximum(means, 1e-3 * means[1:-1].amax(0)) * (1 - f) / f
+
+
+def smooth_correlation(correlation: Tensor) -> Tensor:
+    """An FSC made monotone enough to be a prior: noise of single shells would let noise into the map."""
+    padded = torch.nn.functional.pad(correlation[:, None], (1, 1), mode="replicate")
+    return torch.nn.functional.avg_pool1d(padded, 3, stride=1)[:, 0]
+
+
+def full_correlation(half_correlation: Tensor) -> Tensor:
+    """FSC of the map from all particles, from that of the halves: 2 F / (1 + F) (Rosenthal & Henderson 2003)."""
+    f = half_correlation.clamp(min=0)
+    return 2 * f / (1 + f)
+
+
+def maximize(model: Model, cache: ImageCache, radius_px: int, mask_radius_fraction: float, joined: bool) -> Model:
+    """New maps from the current poses and latents, and the FSC between half-sets.
+
+    Parameters
+    ----------
+    joined : bool
+        One model from all particles instead of one per half-set.
+    """
+    first, second = half_sums(model, cache, radius_px)
+    box = min(working_box(radius_px), cache.plane.box_px)
+    mask = soft_sphere(box, mask_radius_fraction * box, edge_px=max(2.0, 0.04 * box))
+    # A weak, equal prior for the comparison: it must not make the halves agree.
+    weak = torch.full((1 + model.latent_dim, radius_px + 2), 0.5)
+    halves = torch.stack([solve_maps(s, correlation_ridge(s, weak), radius_px, box) for s in (first, second)]) * mask
+    correlation = shell_correlation(halves[0], halves[1])
+    f = smooth_correlation(correlation)
+    if joined:
+        total = first + second
+        maps = solve_maps(total, correlation_ridge(total, full_correlation(f)), radius_px, box)[None] * mask
+    else:
+        maps = torch.stack([solve_maps(s, correlation_ridge(s, f), radius_px, box) for s in (first, second)]) * mask
+    return replace(model, maps=maps, radius_px=radius_px, correlation=correlation)
+
+
+def noise_from_residuals(power: Tensor, cache: ImageCache, previous: Tensor) -> Tensor:
+    """(shells,) noise variance from (n, shells) residual power; as before in shells that were not searched."""
+    counts = torch.bincount(cache.plane.shells, minlength=len(previous)).clamp(min=1)
+    reach = power.shape[1]
+    updated = previous.clone()
+    updated[1:reach] = power.mean(0)[1:] / counts[1:reach]
+    updated[0] = updated[1]
+    return updated

@@ -62,17 +62,18 @@ def read_cryosparc(path: Path | str, options: ReadOptions | None = None) -> Part
     for companion in companions:
         fields = _merge(fields, _load(companion), main, companion)
     require(
-        "blob/path" in fields.dtype.names and "blob/idx" in fields.dtype.names,
+        "blob/path" in _names(fields) and "blob/idx" in _names(fields),
         f"{main} has no fields blob/path and blob/idx, so it holds no particle images: give the particles of "
         "the job, or its passthrough file as --passthrough.",
     )
+    require(len(fields) > 0, f"{main} is empty: at least two particles were expected, found none.")
     optics_rows, group = _optics_table(fields)
     rows = _relion_rows(fields)
     rows["rlnOpticsGroup"] = group + 1
     notes = tuple(f"{companion.name} was joined by uid." for companion in companions)
     file = interpret(RelionTables(main, "cryoSPARC", rows, optics_rows, notes), options)
     sign, sign_notes = _declared_sign(fields)
-    unused = tuple(name for name in _NOT_MODELLED if name in fields.dtype.names and np.any(fields[name] != 0))
+    unused = tuple(name for name in _NOT_MODELLED if name in _names(fields) and np.any(fields[name] != 0))
     kept = (f"Not used, but kept: {', '.join(unused)}.",) if unused else ()
     return replace(
         file,
@@ -121,7 +122,7 @@ def _find_files(path: Path, passthrough: Path | None) -> tuple[Path, list[Path]]
     require(path.is_file(), f"{path} does not exist: check the path of the .cs file.")
     if path.suffix == ".csg":
         members = _group_members(path)
-        main = next((m for m in members if m.is_file() and "blob/path" in (_load(m).dtype.names or ())), None)
+        main = next((m for m in members if m.is_file() and "blob/path" in _names(_load(m))), None)
         if main is None:
             raise InputError(f"{path} names no .cs file beside it that holds particle images.")
         others = [m for m in members if m != main and m.is_file()]
@@ -161,24 +162,27 @@ def _load(path: Path) -> np.ndarray:
     except (ValueError, OSError, EOFError) as fault:
         raise InputError(f"{path} is no readable .cs file in numpy format: export it again.") from fault
     require(
-        isinstance(fields, np.ndarray) and fields.dtype.names is not None and "uid" in fields.dtype.names,
+        isinstance(fields, np.ndarray) and "uid" in _names(fields),
         f"{path} is no .cs file: a table with the field uid was expected.",
     )
     return np.atleast_1d(fields)
 
 
+def _names(fields: np.ndarray) -> tuple[str, ...]:
+    return fields.dtype.names or ()
+
+
 def _merge(main: np.ndarray, other: np.ndarray, path: Path, companion: Path) -> np.ndarray:
     """Main rows with the fields that only the other has, joined by uid."""
-    new = [name for name in other.dtype.names if name not in main.dtype.names]
+    new = [name for name in _names(other) if name not in _names(main)]
     if not new:
         return main
     order = np.argsort(other["uid"], kind="stable")
-    place = (
-        order[np.clip(np.searchsorted(other["uid"][order], main["uid"]), 0, len(order) - 1)]
-        if len(order)
-        else []
-    )
-    lost = int(np.sum(other["uid"][place] != main["uid"])) if len(order) else len(main)
+    if len(order):
+        place = order[np.clip(np.searchsorted(other["uid"][order], main["uid"]), 0, len(order) - 1)]
+        lost = int(np.sum(other["uid"][place] != main["uid"]))
+    else:
+        place, lost = order, len(main)
     require(
         lost == 0,
         f"{companion} lacks {lost} of the {len(main)} particles of {path}: give the file of the same job.",
@@ -190,13 +194,13 @@ def _with_fields(
     source: np.ndarray, columns: dict[str, np.ndarray], types: np.dtype | None = None
 ) -> np.ndarray:
     """A copy of a structured array with columns replaced or appended."""
-    description = [(name, source.dtype[name]) for name in source.dtype.names]
+    description: list[tuple] = [(name, source.dtype[name]) for name in _names(source)]
     for name, values in columns.items():
-        if name not in source.dtype.names:
+        if name not in _names(source):
             known = types[name] if types is not None else _WRITTEN_FIELDS.get(name, values.dtype)
             description.append((name, known))
     result = np.zeros(len(source), dtype=description)
-    for name in source.dtype.names:
+    for name in _names(source):
         result[name] = source[name]
     for name, values in columns.items():
         result[name] = values
@@ -209,10 +213,10 @@ def _text(values: np.ndarray) -> np.ndarray:
 
 def _relion_rows(fields: np.ndarray) -> pd.DataFrame:
     """The particle table in RELION's names, float64."""
-    has = set(fields.dtype.names).__contains__
+    has = set(_names(fields)).__contains__
     numbers = np.char.zfill((fields["blob/idx"].astype(np.int64) + 1).astype(str), 6)
     paths = np.char.lstrip(_text(fields["blob/path"]), ">")
-    columns = {"rlnImageName": np.char.add(np.char.add(numbers, "@"), paths)}
+    columns: dict[str, np.ndarray] = {"rlnImageName": np.char.add(np.char.add(numbers, "@"), paths)}
     if has("location/micrograph_path"):
         columns["rlnMicrographName"] = np.char.lstrip(_text(fields["location/micrograph_path"]), ">")
     if has("location/center_x_frac") and has("location/micrograph_shape"):
@@ -236,7 +240,7 @@ def _relion_rows(fields: np.ndarray) -> pd.DataFrame:
 def _relion_poses(fields: np.ndarray) -> dict[str, np.ndarray]:
     vectors = torch.from_numpy(fields["alignments3D/pose"].astype(float))
     angles = euler_from_matrices(roma.rotvec_to_rotmat(vectors).transpose(-1, -2)).numpy()
-    name = "alignments3D/psize_A" if "alignments3D/psize_A" in fields.dtype.names else "blob/psize_A"
+    name = "alignments3D/psize_A" if "alignments3D/psize_A" in _names(fields) else "blob/psize_A"
     shifts_A = fields["alignments3D/shift"].astype(float) * fields[name].astype(float)[:, None]
     columns = {column: angles[:, i] for i, column in enumerate(ANGLES)}
     return columns | {"rlnOriginXAngst": shifts_A[:, 0], "rlnOriginYAngst": shifts_A[:, 1]}
@@ -245,13 +249,13 @@ def _relion_poses(fields: np.ndarray) -> dict[str, np.ndarray]:
 def _optics_table(fields: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
     """One optics group for each combination of exposure group, pixel size, box and microscope settings."""
     columns = {}
-    if "ctf/exp_group_id" in fields.dtype.names:
+    if "ctf/exp_group_id" in _names(fields):
         columns["exposure_group"] = fields["ctf/exp_group_id"].astype(np.int64)
     for name, field in _OPTICS_FIELDS.items():
-        if field in fields.dtype.names:
+        if field in _names(fields):
             # float32 prints as 0.07000000029802322; the decimal that was meant has at most six digits.
             columns[name] = fields[field].astype(float).round(6)
-    if "blob/shape" in fields.dtype.names:
+    if "blob/shape" in _names(fields):
         columns["rlnImageSize"] = fields["blob/shape"][:, 1].astype(np.int64)
     table = pd.DataFrame(columns, index=range(len(fields)))
     if table.empty:
@@ -265,7 +269,7 @@ def _optics_table(fields: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
 
 def _declared_sign(fields: np.ndarray) -> tuple[int | None, tuple[str, ...]]:
     """-1 or +1 where blob/sign has one value for all particles."""
-    if "blob/sign" not in fields.dtype.names or not len(fields):
+    if "blob/sign" not in _names(fields) or not len(fields):
         return None, ()
     signs = np.unique(np.sign(fields["blob/sign"]))
     if len(signs) == 1 and signs[0] != 0:
@@ -299,7 +303,7 @@ def _cryosparc_columns(added: dict[str, np.ndarray], pixel_size_A: np.ndarray) -
 
 def _group_text(name: str, fields: np.ndarray) -> str:
     """The .csg that lets cryoSPARC import the file as a result group."""
-    kinds = dict.fromkeys(field.split("/")[0] for field in fields.dtype.names if "/" in field)
+    kinds = dict.fromkeys(field.split("/")[0] for field in _names(fields) if "/" in field)
     lines = ["group:", "  description: Written by Nunatak", "  name: particles", "  title: Nunatak particles"]
     lines += ["  type: particle", "results:"]
     for kind in kinds:

@@ -120,26 +120,33 @@ def _refuse_what_is_not_supported(tables: RelionTables) -> None:
 def _ctf(columns: ParticleColumns, options: ReadOptions) -> tuple[CtfParameters, tuple[str, ...]]:
     """CTF parameters per particle, and the names of columns whose absence makes a CTF impossible."""
     count, given = len(columns.rows), options.optics.stated()
-    found = {key: columns.get(name) for key, name in CTF_COLUMNS.items()}
-    for key, value in given.items():
-        if found[key] is not None:
-            columns.warnings.append(
-                f"{CTF_COLUMNS[key]} of the file is replaced by the {value:g} that was given."
-            )
-        found[key] = np.full(count, float(value))
-    missing = tuple(CTF_COLUMNS[key] for key in _NEEDED_FOR_CTF if found[key] is None)
+    if "defocus_u_A" in given:
+        given = {"defocus_v_A": given["defocus_u_A"], **given}
+    known = [key for key, name in CTF_COLUMNS.items() if key in given or columns.has(name)]
+    missing = tuple(CTF_COLUMNS[key] for key in _NEEDED_FOR_CTF if key not in known)
     if missing or options.no_ctf:
         return _parameters({key: np.full(count, value) for key, value in _NO_CTF.items()}), missing
-    if found["defocus_v_A"] is None:
-        columns.warnings.append("No rlnDefocusV: no astigmatism was taken.")
+    found = _defaults(columns, count, known)
+    for key in known:
+        found[key] = columns.require(CTF_COLUMNS[key]) if key not in given else np.full(count, given[key])
+        if key in given and columns.has(CTF_COLUMNS[key]):
+            columns.warnings.append(
+                f"{CTF_COLUMNS[key]} of the file is replaced by the {given[key]:g} that was given."
+            )
+    if "defocus_v_A" not in known:
         found["defocus_v_A"] = found["defocus_u_A"]
-    if found["amplitude_contrast"] is None:
-        columns.warnings.append("No rlnAmplitudeContrast: 0.1 was taken; --amplitude-contrast sets another.")
-        found["amplitude_contrast"] = np.full(count, 0.1)
-    for key in ("astigmatism_angle_deg", "phase_shift_deg"):
-        found[key] = np.zeros(count) if found[key] is None else found[key]
     _check_ranges(columns, found)
     return _parameters(found), ()
+
+
+def _defaults(columns: ParticleColumns, count: int, known: list[str]) -> dict[str, np.ndarray]:
+    """Values of optional columns that are not there, with a warning where the value is a guess."""
+    if "defocus_v_A" not in known:
+        columns.warnings.append("No rlnDefocusV: no astigmatism was taken.")
+    if "amplitude_contrast" not in known:
+        columns.warnings.append("No rlnAmplitudeContrast: 0.1 was taken; --amplitude-contrast sets another.")
+    values = {"astigmatism_angle_deg": 0.0, "phase_shift_deg": 0.0, "amplitude_contrast": 0.1}
+    return {key: np.full(count, value) for key, value in values.items()}
 
 
 def _check_ranges(columns: ParticleColumns, found: dict[str, np.ndarray]) -> None:
@@ -173,26 +180,25 @@ def _parameters(values: dict[str, np.ndarray]) -> CtfParameters:
 
 def _poses(columns: ParticleColumns, pixel_size_A: np.ndarray) -> Poses | None:
     """Poses where the three angles are there; shifts of RELION 3.0 are in pixels."""
-    angles = [columns.get(name) for name in ANGLES]
-    if any(angle is None for angle in angles):
+    if not all(columns.has(name) for name in ANGLES):
         return None
-    if len(columns.rows) > 1 and not np.any(angles[0]) and not np.any(angles[1]):
+    angles = np.stack([columns.require(name) for name in ANGLES], 1)
+    if len(angles) > 1 and not angles[:, :2].any():
         columns.warnings.append(
             "All rot and tilt angles are 0: these are poses of a 2D classification, not of a map."
         )
-    shifts = []
-    for axis in "XY":
-        angstrom = columns.get(f"rlnOrigin{axis}Angst")
-        pixels = columns.get(f"rlnOrigin{axis}") if angstrom is None else None
-        if angstrom is None:
-            angstrom = np.zeros(len(columns.rows)) if pixels is None else pixels * pixel_size_A
-            if pixels is None:
-                columns.warnings.append(
-                    f"Angles but no rlnOrigin{axis}Angst: no shift along {axis} was taken."
-                )
-        shifts.append(angstrom)
-    rotations = matrices_from_euler(torch.from_numpy(np.stack(angles, 1))).float()
-    return Poses(rotations, torch.from_numpy(np.stack(shifts, 1)).float())
+    shifts_A = np.stack([_shift_A(columns, axis, pixel_size_A) for axis in "XY"], 1)
+    rotations = matrices_from_euler(torch.from_numpy(angles)).float()
+    return Poses(rotations, torch.from_numpy(shifts_A).float())
+
+
+def _shift_A(columns: ParticleColumns, axis: str, pixel_size_A: np.ndarray) -> np.ndarray:
+    if columns.has(f"rlnOrigin{axis}Angst"):
+        return columns.require(f"rlnOrigin{axis}Angst")
+    if columns.has(f"rlnOrigin{axis}"):
+        return columns.require(f"rlnOrigin{axis}") * pixel_size_A
+    columns.warnings.append(f"Angles but no rlnOrigin{axis}Angst: no shift along {axis} was taken.")
+    return np.zeros(len(columns.rows))
 
 
 def _random_subset(columns: ParticleColumns) -> np.ndarray | None:

@@ -54,23 +54,26 @@ class ParticleColumns:
     group: np.ndarray
     warnings: list[str] = field(default_factory=list)
 
-    def get(self, name: str) -> np.ndarray | None:
-        """(n,) float64, or None where the file has no such column.
+    def has(self, name: str) -> bool:
+        """Whether either table has the column."""
+        return name in self.optics_rows or name in self.rows
 
-        Raises InputError when a value is no finite number.
-        """
+    def get(self, name: str) -> np.ndarray | None:
+        """(n,) float64 values, or None where the file has no such column; raises as `require` does."""
+        return self.require(name) if self.has(name) else None
+
+    def require(self, name: str) -> np.ndarray:
+        """(n,) float64 values of a column that is there; raises InputError when one is no finite number."""
         if name in self.optics_rows:
             values = pd.to_numeric(self.optics_rows[name], errors="coerce").to_numpy(float)[self.group]
-        elif name in self.rows:
-            values = pd.to_numeric(self.rows[name], errors="coerce").to_numpy(float)
         else:
-            return None
+            values = pd.to_numeric(self.rows[name], errors="coerce").to_numpy(float)
         bad = np.flatnonzero(~np.isfinite(values))
-        require(
-            not len(bad),
-            f"{self.path}: {name} of {len(bad)} particles (first: row {bad[0] + 1 if len(bad) else 0}) is "
-            "not a finite number; correct or remove these rows.",
-        )
+        if len(bad):
+            raise InputError(
+                f"{self.path}: {name} of {len(bad)} particles (first: row {bad[0] + 1}) is not a finite "
+                "number; correct or remove these rows."
+            )
         return values
 
 
@@ -85,11 +88,8 @@ def optics_groups(tables: RelionTables) -> tuple[pd.DataFrame, np.ndarray, list[
         require(
             len(optics) == 1, f"{tables.path} has {len(optics)} optics groups but no column rlnOpticsGroup."
         )
-        return (
-            optics,
-            np.zeros(len(rows), np.int64),
-            ["No column rlnOpticsGroup: all particles are in the only group."],
-        )
+        note = "No column rlnOpticsGroup: all particles are in the only group."
+        return optics, np.zeros(len(rows), np.int64), [note]
     numbers = optics["rlnOpticsGroup"].to_numpy()
     order = np.argsort(numbers, kind="stable")
     wanted = rows["rlnOpticsGroup"].to_numpy()
@@ -136,9 +136,8 @@ def pixel_sizes_A(
     if values is None:
         values = columns.get("rlnPixelSize")
     if values is None:
-        values = np.array([_stack_header_pixel_size(locations, columns.group, g) for g in range(groups)])[
-            columns.group
-        ]
+        of_group = [_stack_header_pixel_size(locations, columns.group, g) for g in range(groups)]
+        values = np.array(of_group)[columns.group]
         if (values > 0).all():
             columns.warnings.append(
                 f"No pixel size in the file: {values[0]:g} A of the stack's header was taken."

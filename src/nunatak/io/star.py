@@ -59,7 +59,7 @@ def read_star_tables(path: Path) -> RelionTables:
         f"{path} is no particle file: a table with the column rlnImageName was expected, found {held}.",
     )
     chosen = "particles" if "particles" in with_images else with_images[0]
-    notes = ()
+    notes: tuple[str, ...] = ()
     if len(with_images) > 1:
         notes = (f"{len(with_images)} tables have images; data_{chosen} was read.",)
     optics = next(

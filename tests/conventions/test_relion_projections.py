@@ -43,7 +43,7 @@ class View:
     image: np.ndarray
     rotation: np.ndarray
     ctf: CtfParameters | None = None
-    pixel_size_A: float = 1.0  # noqa: N815
+    pixel_size_A: float = 1.0
 
     def line(self, direction: np.ndarray, radii: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Transform along a direction of the volume's frame, and the contrast transfer there."""

@@ -129,3 +129,14 @@ def test_source_cites_clauses_that_exist() -> None:
                 if not 1 <= int(n) <= last
             ]
     assert not wrong
+
+
+def test_source_names_documents_that_exist() -> None:
+    wrong = []
+    for module in modules():
+        for named in re.findall(
+            r"docs/(?:decisions/\d{4}|[\w/]+\.md)", module.path.read_text(encoding="utf-8")
+        ):
+            if not list(REPOSITORY.glob(f"{named}*")):
+                wrong.append(f"{module.path.name}: {named}")
+    assert not wrong, "\n".join(wrong)

@@ -1,9 +1,9 @@
 """Every fast kernel has a slow reference, and a test that names both.
 
-A kernel module is a file `kernels.py` or `*_kernels.py`; its docstring names a reference module by name (dotted).
-The reference of a kernel `f` is, in that module, `f` or `reference_f`, with the same arguments. A kernel that
-does only a part of the slow path says so in its docstring: "Reference: nunatak.room.module.function". What is
-compared is the source text, so that numba need not be loaded.
+A kernel module is a file `kernels.py` or `*_kernels.py`; its docstring names a reference module by name
+(dotted). The reference of a kernel `f` is, in that module, `f` or `reference_f`, with the same arguments. A
+kernel that does only a part of the slow path says so in its docstring: "Reference:
+nunatak.room.module.function". What is compared is the source text, so that numba need not be loaded.
 """
 
 from __future__ import annotations

@@ -194,7 +194,7 @@ def test_clause_07_likelihood_counts_each_sample_once_without_a_half() -> None:
 
 
 def test_clause_07_the_search_computes_that_likelihood() -> None:
-    """Evidence of a marginal search over a small grid against the clause, summed pose by pose and shift by shift."""
+    """Evidence of a marginal search over a small grid against the clause, summed pair by pair."""
     generator = torch.Generator().manual_seed(6)
     grid = rotation_grid(0)
     plane = polar_plane(3, grid.in_plane_count)
@@ -235,7 +235,7 @@ def test_clause_08_other_hand_gives_the_same_images(box: int) -> None:
 
 
 def test_clause_09_half_sets_are_labelled_one_and_two() -> None:
-    """Nothing in the source may compare a half-set's label with another number than 1 and 2, or an index with 2."""
+    """No half-set's label is compared with another number than 1 and 2, no index with 2."""
     allowed = {"random_subset": (1, 2), "rlnRandomSubset": (1, 2), "halves": (0, 1)}
     wrong = []
     for path in SOURCE.rglob("*.py"):
@@ -250,7 +250,7 @@ def test_clause_09_half_sets_are_labelled_one_and_two() -> None:
 
 
 def test_clause_10_latents_are_standard_normal_after_the_gauge_is_fixed() -> None:
-    """The gauge makes latents white and moves what is common into the mean; the volumes stay what they were."""
+    """The gauge makes latents white and puts what is common into the mean; volumes stay as they were."""
     generator = torch.Generator().manual_seed(4)
     maps = torch.randn(3, 4, 4, 4, generator=generator)
     means = torch.randn(500, 2, generator=generator) @ torch.tensor([[2.0, 0.5], [0.0, 0.7]]) + 3

@@ -87,7 +87,7 @@ def map_stack(header: StackHeader) -> np.memmap:
 def write_stack(path: Path | str, images: np.ndarray, pixel_size_A: float) -> None:
     """Write (n, height, width) images as a float32 MRC stack, atomically, with its pixel size."""
     with atomic_path(path) as temporary, mrcfile.new(temporary, overwrite=True) as file:
-        file.set_data(np.asarray(images, np.float32))
+        _set_data(file, images)
         file.set_image_stack()
         file.voxel_size = pixel_size_A
 
@@ -140,10 +140,17 @@ def write_map(
 ) -> None:
     """Write a (z, y, x) map, protein bright, as float32, atomically, with pixel size and origin."""
     with atomic_path(path) as temporary, mrcfile.new(temporary, overwrite=True) as file:
-        file.set_data(np.ascontiguousarray(density, dtype=np.float32))
+        _set_data(file, density)
         file.set_volume()
         file.voxel_size = pixel_size_A
         file.header.origin = origin_A
+
+
+def _set_data(file: mrcfile.mrcfile.MrcFile, values: np.ndarray) -> None:
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        # mrcfile's header statistics warn of values that are not finite; readers say it better.
+        warnings.simplefilter("ignore")
+        file.set_data(np.ascontiguousarray(values, dtype=np.float32))
 
 
 def _byte_order(raw: bytes, path: Path) -> str:

@@ -32,7 +32,7 @@ def normalise(images: np.ndarray, sign: int, circle_radius_px: float) -> tuple[n
     y, x = (part.reshape(-1) for part in np.meshgrid(axis, axis, indexing="ij"))
     outside = np.hypot(x, y) > min(circle_radius_px, _LARGEST_CIRCLE * box)
     plane = np.stack([np.ones_like(x), x / box, y / box])
-    flat = np.asarray(images, np.float32).reshape(count, -1)
+    flat = np.asarray(images, np.float32).reshape(count, box * box)
     # Taking the mean away first keeps the digits of images on a large pedestal.
     centred = flat - flat.mean(1, keepdims=True, dtype=np.float64).astype(np.float32)
     coefficients = centred[:, outside] @ np.linalg.pinv(plane[:, outside]).astype(np.float32)

@@ -57,13 +57,13 @@ class StackImages:
         InputError
             A stack is missing, the boxes differ, or an image has pixels that are not finite.
         """
-        rows = np.asarray(rows)
+        rows = np.asarray(rows, np.int64)
         stacks, slices = self._locations.stack_of_row[rows], self._locations.slice_of_row[rows]
         box = self._common_box(np.unique(stacks))
         images = np.empty((len(rows), box, box), np.float32)
         order = np.lexsort((slices, stacks))
         bounds = np.flatnonzero(np.diff(stacks[order])) + 1
-        for part in np.split(order, bounds) if len(rows) else []:
+        for part in np.split(order, bounds) if len(rows) else ():
             mapped = self._mapped(self._headers[stacks[part[0]]])
             images[part] = mapped[slices[part]]
         self._check_finite(images, rows)
@@ -72,8 +72,8 @@ class StackImages:
     def faults(self) -> tuple[str, ...]:
         """One sentence for each kind of header fault that was tolerated."""
         found: dict[str, list[str]] = defaultdict(list)
-        for header in self._headers:
-            for fault in () if header is None else header.faults:
+        for header in filter(None, self._headers):
+            for fault in header.faults:
                 found[fault].append(header.path.name)
         return tuple(
             f"The stack {names[0]} {fault}."
@@ -85,9 +85,13 @@ class StackImages:
     def _common_box(self, stacks: np.ndarray) -> int:
         lost = [self._locations.stack_names[i] for i in stacks if self._headers[i] is None]
         require(not lost, missing_sentence(tuple(lost), len(self._headers)))
-        boxes = {self._headers[i].width_px for i in stacks}
-        require(len(boxes) <= 1, f"Images of boxes {sorted(boxes)} px cannot be read in one batch.")
-        return boxes.pop() if boxes else 0
+        chosen = stacks if len(stacks) else range(len(self._headers))
+        boxes = {header.width_px for i in chosen if (header := self._headers[i]) is not None}
+        require(
+            len(boxes) <= 1 or not len(stacks),
+            f"Images of boxes {sorted(boxes)} px cannot be read in one batch.",
+        )
+        return max(boxes, default=0)
 
     def _check_squares(self) -> None:
         for header in filter(None, self._headers):
@@ -109,7 +113,7 @@ class StackImages:
             )
 
     def _check_finite(self, images: np.ndarray, rows: np.ndarray) -> None:
-        flat = images.reshape(len(images), -1)
+        flat = images.reshape(len(images), images.shape[1] * images.shape[2])
         # One product finds the suspects: a sum is finite unless a pixel is not (or it overflows).
         with np.errstate(invalid="ignore", over="ignore"):
             suspects = np.flatnonzero(~np.isfinite(flat @ np.ones(flat.shape[1], np.float32)))

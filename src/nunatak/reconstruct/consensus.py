@@ -39,7 +39,7 @@ class ConsensusConfig:
     radius_start_px: int = 14
     radius_end_px: int = 20
     healpix_order: int = 2
-    updates: int = 120
+    march_updates: int = 72
     batch: int = 100
     decay: float = 0.95
     ridge_fraction: float = 0.1
@@ -88,7 +88,7 @@ class ConsensusState:
     update : int
     shift_sd_px : float
     log_evidence : float
-        Per image, decaying mean over recent batches: images not seen by the current map's last update.
+        Per image, decaying mean over recent batches.
     """
 
     maps: Tensor
@@ -118,8 +118,8 @@ def random_start(images: PolarImages, config: ConsensusConfig, generator: torch.
 
 
 def radius_at(update: int, config: ConsensusConfig) -> int:
-    """The marching radius: from start to end over the first 60 % of the updates."""
-    fraction = min(1.0, update / (0.6 * config.updates))
+    """The marching radius: linear from start to end over the marching updates."""
+    fraction = min(1.0, update / config.march_updates)
     return round(config.radius_start_px + (config.radius_end_px - config.radius_start_px) * fraction)
 
 
@@ -147,7 +147,7 @@ def consensus_update(
     """One batch: expectation over the grid, decayed sums, a new map."""
     radius = radius_at(state.update, config)
     plane = images.plane.within(radius)
-    fraction = min(1.0, state.update / (0.6 * config.updates))
+    fraction = min(1.0, state.update / config.march_updates)
     temperature = config.temperature_start ** (1 - fraction)
     sums = state.sums.scaled(config.decay)
     evidence, moment = 0.0, 0.0

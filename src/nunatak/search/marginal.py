@@ -130,16 +130,53 @@ def marginal_step(
     temperature : float
         Divides the log likelihood; above 1 early in an annealed start.
     """
-    features = _shifted_features(batch, phases, bank.features.dtype)
-    norm = 0.5 * (batch.transfer**2 @ bank.power.T)
-    prior = -0.5 * (shifts_px**2).sum(1) / shift_sd_px**2
-    prior = prior - torch.logsumexp(prior, 0)
-    scores = (features.flatten(0, 1) @ bank.features.T).view(len(features), len(phases), -1)
+    features, scores, norm, prior = _score(bank, batch, phases, (shifts_px, shift_sd_px))
     if scores.dtype == torch.bfloat16 and scores.device.type == "cpu":
         found = kernels.significant(scores, norm, prior, temperature)
         if found is not None:
             return _sparse_sums(bank, batch, phases, shifts_px, found)
-    return _dense_sums(bank, batch, features, shifts_px, (scores.float() - norm[:, None]) / temperature + prior[:, None])
+    scores = (scores.float() - norm[:, None]) / temperature + prior[:, None]
+    return _dense_sums(bank, batch, features, shifts_px, scores)
+
+
+def _score(
+    bank: SliceBank, batch: ImageBatch, phases: Tensor, shifts: tuple[Tensor, float]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Features of the shifted images, their products with all slices, the norm term and the shifts' log prior."""
+    shifts_px, shift_sd_px = shifts
+    features = _shifted_features(batch, phases, bank.features.dtype)
+    norm = 0.5 * (batch.transfer**2 @ bank.power.T)
+    prior = -0.5 * (shifts_px**2).sum(1) / shift_sd_px**2
+    products = (features.flatten(0, 1) @ bank.features.T).view(len(features), len(phases), -1)
+    return features, products, norm, prior - torch.logsumexp(prior, 0)
+
+
+def mass_near(
+    bank: SliceBank,
+    batch: ImageBatch,
+    phases: Tensor,
+    shifts: tuple[Tensor, float],
+    rotations: Tensor,
+    within_deg: float,
+) -> tuple[Tensor, Tensor]:
+    """Posterior mass of the grid's poses within an angle of given rotations, and the log evidence.
+
+    Parameters
+    ----------
+    shifts : (s, 2) trial shifts in pixels and the standard deviation of their prior
+    rotations : (b, 3, 3)
+
+    Returns
+    -------
+    (b,) mass, 0 to 1, and (b,) log evidence against pure noise
+    """
+    _, products, norm, prior = _score(bank, batch, phases, shifts)
+    scores = torch.logsumexp(products.float() + prior[:, None], 1) - norm
+    evidence = torch.logsumexp(scores, 1)
+    weights = torch.exp(scores - evidence[:, None])
+    trace = rotations.flatten(1) @ bank.grid.rotations().to(rotations.device).flatten(1).T
+    near = trace >= 1 + 2 * math.cos(math.radians(within_deg))
+    return (weights * near).sum(1), evidence - math.log(len(bank.features))
 
 
 def _dense_sums(bank: SliceBank, batch: ImageBatch, features: Tensor, shifts_px: Tensor, scores: Tensor) -> MarginalSums:

@@ -1,0 +1,28 @@
+"""`nunatak evaluate`: a run against the truth of its simulation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pydantic import BaseModel, Field
+
+from nunatak.cli.options import Positional, parse
+
+
+class Options(BaseModel):
+    """Options of the command."""
+
+    run: Positional[Path] = Field(description="Folder of the run.")
+    truth: Path = Field(description="Folder that `nunatak simulate` wrote.")
+    volumes: Path | None = Field(None, description="Folder of maps vol_000123.mrc to score, one per particle index.")
+    max_volumes: int = Field(60, ge=1, description="At most so many maps are scored.")
+
+
+def run(words: list[str]) -> int:
+    """Run the command; its exit status."""
+    options = parse(Options, words, "evaluate", "Compare a run with the truth of its simulation.")
+    from nunatak.metrics.evaluate import evaluate_run
+
+    print(json.dumps(evaluate_run(options.run, options.truth, options.volumes, options.max_volumes), indent=1))
+    return 0

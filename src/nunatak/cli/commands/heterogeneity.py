@@ -1,0 +1,10 @@
+"""`nunatak heterogeneity`: latents and volumes from particles whose poses are given."""
+
+from __future__ import annotations
+
+from nunatak.cli.running import run_job
+
+
+def run(words: list[str]) -> int:
+    """Run the command; its exit status."""
+    return run_job(words, "heterogeneity", "Latents and volumes from particles whose poses are given.")

@@ -1,0 +1,58 @@
+"""`nunatak volumes`: maps at latent positions of a finished run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, Field
+
+from nunatak.cli.options import Output, Positional, parse
+from nunatak.core.errors import InputError
+
+
+class Options(BaseModel):
+    """Options of the command: exactly one of the ways to say where."""
+
+    run: Positional[Path] = Field(description="Folder of the run.")
+    output: Output = Field(description="Folder for the maps.")
+    at_particles: str | None = Field(None, description="0-based particle indices: 0,57,99.")
+    at_latents: Path | None = Field(None, description="A (k, q) .npy of latent positions.")
+    kmeans: int | None = Field(None, ge=1, description="As many maps, at the particles nearest to k-means centres.")
+    path: int | None = Field(None, ge=0, description="Maps along this latent component, from 0.")
+    steps: int = Field(10, ge=2, description="Maps along a path.")
+
+
+def run(words: list[str]) -> int:
+    """Run the command; its exit status."""
+    options = parse(Options, words, "volumes", "Write maps at latent positions of a finished run.")
+    ways = [options.at_particles, options.at_latents, options.kmeans, options.path]
+    if sum(way is not None for way in ways) != 1:
+        raise InputError("Say where in exactly one way: --at-particles, --at-latents, --kmeans or --path.")
+    from nunatak.runs import volumes
+
+    if options.at_particles is not None:
+        written = volumes.write_volumes_at_particles(options.run, options.output, _indices(options.at_particles))
+    elif options.at_latents is not None:
+        written = volumes.write_volumes_at_latents(options.run, options.output, _positions(options.at_latents))
+    elif options.kmeans is not None:
+        written = volumes.write_volumes_at_clusters(options.run, options.output, options.kmeans)
+    else:
+        written = volumes.write_path(options.run, options.output, options.path or 0, options.steps)
+    print(f"{len(written)} maps in {options.output}")
+    return 0
+
+
+def _indices(text: str) -> list[int]:
+    try:
+        return [int(word) for word in text.split(",") if word.strip()]
+    except ValueError:
+        raise InputError(f"--at-particles expects whole numbers separated by commas; got '{text}'.") from None
+
+
+def _positions(path: Path):  # type: ignore[no-untyped-def]
+    import numpy as np
+
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not a .npy array of numbers ({error}).") from error

@@ -1,0 +1,75 @@
+"""Passes for particles whose poses are given."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from nunatak.core.errors import InputError
+from nunatak.geometry.poses import Poses
+from nunatak.reconstruct.model import Model, SearchPlan, expect, maximize, noise_from_residuals
+from nunatak.reconstruct.passes import finish_radius, scattered, with_gauge
+from nunatak.reconstruct.state import Context, RunState
+from nunatak.search.candidates import Candidates
+from nunatak.search.local import LocalPrior
+
+_STAY = torch.zeros(1, 3)
+
+
+def _given_model(poses: Poses, context: Context) -> Model:
+    count, pixel = len(context.cache), context.cache.pixel_size_A
+    candidates = Candidates(
+        poses.rotations.float(),
+        poses.shifts_A.float() / pixel,
+        torch.ones(count),
+        torch.zeros(count, 0),
+        torch.arange(count),
+    )
+    box = 8
+    return Model(
+        torch.zeros(1, 1, box, box, box),
+        0,
+        torch.zeros(1, 4),
+        candidates,
+        torch.zeros(count, 0, 0),
+        context.noise_variance,
+        context.halves,
+        torch.zeros(count),
+    )
+
+
+def given_poses_pass(state: RunState, context: Context) -> RunState:
+    """Half maps from the given poses, and the noise that they leave.
+
+    Raises
+    ------
+    InputError
+        When the particles have no poses.
+    """
+    if context.poses is None:
+        raise InputError(
+            "The particles have no poses: expected rlnAngleRot, rlnAngleTilt, rlnAnglePsi and rlnOriginX/YAngst "
+            "(or alignments3D in a .cs); use `nunatak abinit` to find them."
+        )
+    model = maximize(_given_model(context.poses, context), context.cache, context.limit_px, context.mask_fraction, True)
+    plan = SearchPlan(context.limit_px, _STAY, 0, LocalPrior(pose=False))
+    judged, power = expect(model, context.cache, plan)
+    noise = noise_from_residuals(power, context.cache, model.noise_variance)
+    model = maximize(replace(judged, noise_variance=noise), context.cache, context.limit_px, context.mask_fraction, False)
+    record = {"radius_px": model.radius_px, "log_evidence": float(model.log_evidence.mean())}
+    return replace(state, model=model, pose_change_deg=0.0, history=(*state.history, record))
+
+
+def fixed_grow_pass(state: RunState, context: Context) -> RunState:
+    """One pass of the subspace at the given poses; the radius opens up to where the half-sets agree."""
+    model = state.model
+    if state.passes == 0:
+        model = scattered(model, context.config.latent_dim, context)
+    low = max(4, min(12, context.limit_px))
+    half_way = context.config.grow_passes // 2
+    radius = low if state.passes < half_way else max(low, finish_radius(model, context))
+    model = with_gauge(maximize(model, context.cache, radius, context.mask_fraction, True))
+    moved, _ = expect(model, context.cache, SearchPlan(radius, _STAY, 0, LocalPrior(pose=False)))
+    record = {"radius_px": radius, "log_evidence": float(moved.log_evidence.mean())}
+    return replace(state, model=moved, history=(*state.history, record))

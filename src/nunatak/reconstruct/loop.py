@@ -1,0 +1,72 @@
+"""The only loop: stages in order, passes in each, every pass announced. No recipe is named here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from nunatak.reconstruct.recipes import Recipe
+from nunatak.reconstruct.state import Context, Outcome, RunState
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is.
+
+    Attributes
+    ----------
+    stage : str
+    passes, limit : int
+        Passes done in the stage, and at most.
+    fraction : float
+        Of the whole run's expected cost, 0 to 1.
+    """
+
+    stage: str
+    passes: int
+    limit: int
+    fraction: float
+
+
+class Listener(Protocol):
+    """What wants to know: the terminal, the checkpoint, the dashboard."""
+
+    def on_progress(self, progress: Progress) -> None:
+        """Called often, also within a pass."""
+
+    def on_pass(self, state: RunState, stage: str) -> None:
+        """Called after each pass; the last record of the history is new."""
+
+
+def _fraction(recipe: Recipe, state: RunState, within: float) -> float:
+    costs = [stage.cost * stage.limit for stage in recipe.stages]
+    done = sum(costs[: state.stage])
+    if state.stage < len(costs):
+        done += recipe.stages[state.stage].cost * min(state.passes + within, recipe.stages[state.stage].limit)
+    return done / sum(costs)
+
+
+def run(recipe: Recipe, context: Context, state: RunState, listeners: Sequence[Listener] = ()) -> RunState:
+    """Run the stages of a recipe from a state to the end; the state may come from a checkpoint."""
+    while state.stage < len(recipe.stages):
+        stage = recipe.stages[state.stage]
+        if state.outcome is not Outcome.RUNNING and not stage.always:
+            state = replace(state, stage=state.stage + 1, passes=0)
+            continue
+
+        def announce(within: float, state: RunState = state, name: str = stage.name, limit: int = stage.limit) -> None:
+            for listener in listeners:
+                listener.on_progress(Progress(name, state.passes, limit, _fraction(recipe, state, within)))
+
+        announce(0.0)
+        known = len(state.history)
+        context.progress.target = announce
+        state = stage.advance(state, context)
+        named = tuple({"stage": stage.name, **record} for record in state.history[known:])
+        state = replace(state, passes=state.passes + 1, history=(*state.history[:known], *named))
+        if state.passes >= stage.limit or stage.finished(state):
+            state = replace(state, stage=state.stage + 1, passes=0)
+        for listener in listeners:
+            listener.on_pass(state, stage.name)
+    return state

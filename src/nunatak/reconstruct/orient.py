@@ -1,0 +1,114 @@
+"""From the winning start to a pose for every particle; and the question whether there is a structure at all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from nunatak.geometry.so3_grid import tangent_offsets
+from nunatak.projection.gridding import block_from_maps
+from nunatak.reconstruct.consensus import ConsensusState, expect, radius_at
+from nunatak.reconstruct.model import Model, SearchPlan
+from nunatak.reconstruct.model import expect as search_locally
+from nunatak.reconstruct.starts import held_out_evidence, spherical_average
+from nunatak.reconstruct.state import Context, Outcome, RunState
+from nunatak.search.candidates import Candidates
+from nunatak.search.local import LocalPrior
+from nunatak.search.marginal import mass_near, scoring_dtype, slice_bank
+from nunatak.volumes.maps import change_box
+
+
+def structure_gain(start: ConsensusState, context: Context) -> tuple[float, float]:
+    """Evidence per held-out image that the map wins over its own spherical average, and its standard error.
+
+    Noise aligned to noise makes a map too, but one that says nothing about images it has not seen
+    (Balanov, Huleihel & Bendory 2024); and ice or a halo around the particle is spherical on average.
+    """
+    images, config = context.polar, context.consensus
+    own = held_out_evidence(start, images, config, context.held_out)
+    round_map = replace(start, maps=spherical_average(start.maps))
+    gain = own - held_out_evidence(round_map, images, config, context.held_out)
+    error = float(gain.std()) / len(gain) ** 0.5 if len(gain) > 1 else float("inf")
+    return float(gain.mean()), error
+
+
+def orient_pass(state: RunState, context: Context) -> RunState:
+    """Search every particle over the whole grid with the winner's map, then locally; or find no structure."""
+    start, label = state.starts[0], state.start_labels[0]
+    gain, error = structure_gain(start, context)
+    record = {"restart": label, "structure_gain": gain, "structure_gain_error": error}
+    if not gain > max(1.0, 4 * error):
+        found = replace(state, history=(*state.history, record), outcome=Outcome.NO_STRUCTURE)
+        return replace(found, model=_global_search(start, context))
+    model = _global_search(start, context)
+    radius = max(4, start_radius(context) - 2)
+    plan = SearchPlan(radius, tangent_offsets(7.5), 3, local_prior(context, start.shift_sd_px))
+    moved, _ = search_locally(model, context.cache, plan, lambda done: context.progress(0.5 + 0.5 * done / len(context.cache)))
+    record["log_evidence"] = float(moved.log_evidence.mean())
+    return replace(state, model=moved, starts=state.starts[:1], history=(*state.history, record))
+
+
+def start_radius(context: Context) -> int:
+    """Fourier radius of the consensus map."""
+    return context.consensus.radius_end_px
+
+
+def local_prior(context: Context, shift_sd_px: float, latent: bool = True) -> LocalPrior:
+    """Priors of local searches."""
+    return LocalPrior(shift_sd_px=max(shift_sd_px, 1.0), scale_sd=context.config.contrast_sd, latent=latent)
+
+
+def _global_search(start: ConsensusState, context: Context) -> Model:
+    """A model whose poses are each particle's best on the grid."""
+    images, count = context.polar, len(context.cache)
+    radius = radius_at(start.update, context.consensus)
+    poses, shifts, evidence, done = [], [], [], 0
+    for part, found in expect(start, images, torch.arange(count), radius, 1.0):
+        poses.append(found.best_pose)
+        shifts.append(found.best_shift)
+        evidence.append(found.log_evidence)
+        done += len(part)
+        context.progress(0.5 * done / count)
+    candidates = Candidates(
+        images.grid.rotations()[torch.cat(poses)],
+        images.shifts_px[torch.cat(shifts)],
+        torch.ones(count),
+        torch.zeros(count, 0),
+        torch.arange(count),
+    )
+    return Model(
+        start.maps[None],
+        context.consensus.radius_end_px,
+        torch.zeros(1, start.maps.shape[-1] // 2),
+        candidates,
+        torch.zeros(count, 0, 0),
+        context.noise_variance,
+        context.halves,
+        torch.cat(evidence),
+    )
+
+
+def pose_confidence(model: Model, context: Context, within_deg: float = 20.0) -> tuple[Tensor, Tensor]:
+    """(n,) posterior mass near each particle's pose, and (n,) log evidence against pure noise.
+
+    Over the whole grid of the global search, with the mean map: the probability, among all orientations, of those
+    within an angle of the reported one.
+    """
+    images, count = context.polar, len(context.cache)
+    radius = start_radius(context)
+    plane = images.plane.within(radius)
+    maps = change_box(model.maps[:, 0].mean(0, keepdim=True), images.box_px)
+    bank = slice_bank(block_from_maps(maps, radius), images.grid, plane, scoring_dtype(maps.device))
+    phases = images.phases[:, : len(plane)].contiguous()
+    shift_sd = float(model.candidates.shifts_px.std()) + 0.5
+    mass, evidence = [], []
+    for part in torch.arange(count).split(100):
+        near, log_evidence = mass_near(
+            bank, images.batch(part, radius), phases, (images.shifts_px, shift_sd), model.candidates.rotations[part], within_deg
+        )
+        mass.append(near)
+        evidence.append(log_evidence)
+        context.progress(float(part[-1] + 1) / count)
+    return torch.cat(mass), torch.cat(evidence)

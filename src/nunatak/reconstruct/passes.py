@@ -1,0 +1,151 @@
+"""The passes of refinement: homogeneous, growing a subspace, joint, split into half-sets, and the last one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from nunatak.geometry.rotations import geodesic_deg
+from nunatak.geometry.so3_grid import tangent_offsets
+from nunatak.latent.subspace import whitening_gauge
+from nunatak.reconstruct.model import Model, SearchPlan, expect, maximize, noise_from_residuals
+from nunatak.reconstruct.orient import local_prior, pose_confidence, start_radius
+from nunatak.reconstruct.state import Context, Outcome, RunState
+from nunatak.search.local import LocalPrior
+from nunatak.volumes.fsc import first_shell_below, resolution_A
+
+_STAY = torch.zeros(1, 3)
+
+
+def _record(state: RunState, model: Model, moved_deg: float, context: Context) -> RunState:
+    record: dict[str, Any] = {
+        "radius_px": model.radius_px,
+        "log_evidence": float(model.log_evidence.mean()),
+        "pose_change_deg": moved_deg,
+        "fsc_resolution_A": resolution_A(model.correlation[0], context.cache.extent_A),
+    }
+    return replace(state, model=model, pose_change_deg=moved_deg, history=(*state.history, record))
+
+
+def _shift_sd(model: Model) -> float:
+    return float(model.candidates.shifts_px.std()) if len(model.candidates) > 1 else 3.0
+
+
+def _step(state: RunState, context: Context, plan: SearchPlan) -> tuple[Model, float]:
+    """Expectation with a plan, noise from what remains; the model and the median pose change in degrees."""
+    model = state.model
+    count = len(context.cache)
+    moved, power = expect(model, context.cache, plan, lambda done: context.progress(0.8 * done / count))
+    change = geodesic_deg(model.candidates.rotations, moved.candidates.rotations)
+    noise = noise_from_residuals(power, context.cache, moved.noise_variance)
+    return replace(moved, noise_variance=noise), float(change.median())
+
+
+def _supported_radius(model: Model, context: Context, threshold: float, margin: int) -> int:
+    """Radius up to which half-sets agree, with a margin so that it can grow."""
+    reach = first_shell_below(model.correlation[0], threshold) + margin
+    return max(4, min(reach, context.limit_px))
+
+
+def refine_pass(state: RunState, context: Context) -> RunState:
+    """One pass of homogeneous refinement, each half-set against a map of its own (Scheres & Chen 2012)."""
+    model = state.model
+    if state.passes == 0:
+        model = maximize(model, context.cache, min(start_radius(context) + 2, context.limit_px), context.mask_fraction, False)
+        state = replace(state, model=model)
+    radius = min(_supported_radius(model, context, 0.143, 2), model.radius_px)
+    # The first passes look around, because the grid's poses are up to half a step away from the best.
+    turns = tangent_offsets(4.0) if state.passes < 2 else _STAY
+    plan = SearchPlan(radius, turns, 2, local_prior(context, _shift_sd(model)))
+    moved, change = _step(state, context, plan)
+    reach = min(max(_supported_radius(model, context, 0.143, 5), radius), context.limit_px)
+    return _record(state, maximize(moved, context.cache, reach, context.mask_fraction, False), change, context)
+
+
+def settled(state: RunState, tolerance_deg: float = 0.15, least: int = 4) -> bool:
+    """Poses move by less than a tolerance from pass to pass."""
+    return state.passes >= least and state.pose_change_deg < tolerance_deg
+
+
+def with_gauge(model: Model) -> Model:
+    """The same model with latents centred, white and on principal axes (convention 10)."""
+    gauge = whitening_gauge(model.posterior, model.maps.mean(0))
+    posterior = gauge.latents(model.posterior)
+    return replace(
+        model,
+        maps=torch.stack([gauge.maps(maps) for maps in model.maps]),
+        candidates=replace(model.candidates, latents=posterior.means),
+        covariances=posterior.covariances,
+    )
+
+
+def scattered(model: Model, latent_dim: int, context: Context) -> Model:
+    """Latents at random: with poses held, passes turn them into the leading components of the residuals."""
+    count = len(model.candidates)
+    latents = torch.randn(count, latent_dim, generator=context.generator(23))
+    empty = torch.zeros(1, 1 + latent_dim, *model.maps.shape[2:])
+    return replace(
+        model,
+        candidates=replace(model.candidates, latents=latents),
+        covariances=torch.zeros(count, latent_dim, latent_dim),
+        maps=empty,
+    )
+
+
+def grow_pass(state: RunState, context: Context) -> RunState:
+    """One pass of the subspace at held poses and low radius: a step of a power iteration on the residuals."""
+    model = state.model
+    radius = max(4, min(round(0.6 * start_radius(context)), context.limit_px))
+    if state.passes == 0:
+        model = scattered(model, context.config.latent_dim, context)
+    model = with_gauge(maximize(model, context.cache, radius, context.mask_fraction, True))
+    plan = SearchPlan(radius, _STAY, 0, LocalPrior(pose=False))
+    moved, _ = _step(replace(state, model=model), context, plan)
+    return _record(state, replace(moved, noise_variance=model.noise_variance), 0.0, context)
+
+
+def joint_pass(state: RunState, context: Context) -> RunState:
+    """One pass of poses and latents together: candidates compared by evidence, z profiled out of each."""
+    begin = max(4, start_radius(context) - 6)
+    # Frequencies open one ring a pass, and only where the half-sets agree.
+    radius = min(begin + state.passes, _supported_radius(state.model, context, 0.3, 0) if state.passes else begin)
+    radius = max(radius, min(begin, context.limit_px))
+    model = with_gauge(maximize(state.model, context.cache, min(radius + 2, context.limit_px), context.mask_fraction, True))
+    turns = tangent_offsets(6.0) if state.passes < 3 else (tangent_offsets(3.0) if state.passes < 5 else _STAY)
+    plan = SearchPlan(min(radius, model.radius_px), turns, 2, local_prior(context, _shift_sd(model)))
+    moved, change = _step(replace(state, model=model), context, plan)
+    return _record(state, moved, change, context)
+
+
+def split_pass(state: RunState, context: Context) -> RunState:
+    """One pass with a model per half-set, so that the resolution claimed does not rest on shared noise."""
+    radius = _supported_radius(state.model, context, 0.143, 3)
+    model = with_gauge(maximize(state.model, context.cache, radius, context.mask_fraction, False))
+    plan = SearchPlan(min(radius, model.radius_px), _STAY, 2, local_prior(context, _shift_sd(model)))
+    moved, change = _step(replace(state, model=model), context, plan)
+    return _record(state, moved, change, context)
+
+
+def finish_radius(model: Model, context: Context) -> int:
+    """Radius of the last maps: past where the half-sets agree, so that the FSC is seen to fall."""
+    return _supported_radius(model, context, 0.143, 8)
+
+
+def finish_pass(state: RunState, context: Context) -> RunState:
+    """Maps as far as the limit, confidence and junk probability of every particle."""
+    if state.model is None:
+        return state
+    radius = finish_radius(state.model, context)
+    whole = maximize(state.model, context.cache, radius, context.mask_fraction, True)
+    model = maximize(state.model, context.cache, radius, context.mask_fraction, False)
+    confidence, evidence = pose_confidence(model, context)
+    # Even odds before looking: junk is what the map explains no better than noise does.
+    junk = torch.sigmoid(-evidence)
+    outcome = state.outcome if state.outcome is not Outcome.RUNNING else _outcome(state)
+    return replace(state, model=model, maps=whole.maps[0], confidence=confidence, junk=junk, outcome=outcome)
+
+
+def _outcome(state: RunState) -> Outcome:
+    return Outcome.CONVERGED if state.pose_change_deg < 0.5 else Outcome.BUDGET

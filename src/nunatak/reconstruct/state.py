@@ -1,0 +1,155 @@
+"""Everything a run knows, as one immutable value: what a checkpoint holds and what each pass returns anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nunatak.geometry.poses import Poses
+from nunatak.particles.cache import ImageCache
+from nunatak.reconstruct.config import EngineConfig, mask_radius_fraction
+from nunatak.reconstruct.consensus import ConsensusConfig, ConsensusState, PolarImages
+from nunatak.reconstruct.model import Model
+
+
+class Outcome(StrEnum):
+    """How a run ended."""
+
+    RUNNING = "running"
+    CONVERGED = "converged"
+    BUDGET = "stopped at the last allowed pass"
+    NO_STRUCTURE = "no structure found"
+
+
+@dataclass(frozen=True)
+class RunState:
+    """A run between two passes.
+
+    Attributes
+    ----------
+    stage, passes : int
+        Position in the recipe: index of the stage, passes done in it.
+    starts : tuple of ConsensusState
+        Random starts still in the race.
+    start_labels : tuple of int
+        Number of each, from 0.
+    model : Model or None
+        Its maps are those of the half-sets once these are independent.
+    maps : (1 + q, b, b, b) float32 or None
+        Mean and components from all particles: the last pass makes them.
+    pose_change_deg : float
+        Median over particles in the last pass.
+    confidence, junk : (n,) float32 or None
+    history : tuple of dict
+        One record per pass.
+    outcome : Outcome
+    """
+
+    stage: int = 0
+    passes: int = 0
+    starts: tuple[ConsensusState, ...] = ()
+    start_labels: tuple[int, ...] = ()
+    model: Model | None = None
+    maps: Tensor | None = None
+    pose_change_deg: float = float("inf")
+    confidence: Tensor | None = None
+    junk: Tensor | None = None
+    history: tuple[dict[str, Any], ...] = ()
+    outcome: Outcome = Outcome.RUNNING
+
+
+class Relay:
+    """Passes a fraction on to whoever listens at the moment: the one thing about a context that changes."""
+
+    def __init__(self) -> None:
+        self.target: Callable[[float], None] = lambda fraction: None
+
+    def __call__(self, fraction: float) -> None:
+        self.target(fraction)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What passes may read and never change.
+
+    Attributes
+    ----------
+    cache : ImageCache
+    config : EngineConfig
+    poses : Poses or None
+        Where the file has them and the recipe uses them.
+    progress : Relay
+        Told, as a fraction, how much of the current pass is done.
+    """
+
+    cache: ImageCache
+    config: EngineConfig
+    poses: Poses | None = None
+    progress: Relay = field(default_factory=lambda: Relay())
+
+    @cached_property
+    def noise_variance(self) -> Tensor:
+        """(shells,) first guess of the noise: what lies around the particles, never more than the whole image."""
+        return torch.minimum(self.cache.background_power, self.cache.image_power())
+
+    @cached_property
+    def limit_px(self) -> int:
+        """Largest Fourier radius that may be used."""
+        limit = self.cache.plane.radius_px
+        if self.config.resolution_limit_A is not None:
+            limit = min(limit, int(self.cache.extent_A / self.config.resolution_limit_A))
+        return max(limit, 4)
+
+    @cached_property
+    def consensus(self) -> ConsensusConfig:
+        """The engine's parameters as the starts need them."""
+        config, box = self.config, self.cache.plane.box_px
+        end = min(config.radius_end_px, self.limit_px)
+        learning = len(self.cache) - len(self.held_out)
+        return ConsensusConfig(
+            radius_start_px=min(config.radius_start_px, max(4, end - 2)),
+            radius_end_px=end,
+            healpix_order=config.healpix_order,
+            march_updates=round(1.2 * config.start_updates),
+            batch=max(1, min(config.start_batch, learning // 4)),
+            shift_extent_px=config.shift_extent_px * box / 64,
+            shift_step_px=config.shift_step_px * box / 64,
+            mask_radius_fraction=self.mask_fraction,
+        )
+
+    @cached_property
+    def mask_fraction(self) -> float:
+        return mask_radius_fraction(self.config, self.cache.extent_A)
+
+    @cached_property
+    def polar(self) -> PolarImages:
+        """Polar samples for the global search."""
+        return PolarImages(self.cache, self.noise_variance, self.consensus)
+
+    def generator(self, *purpose: int) -> torch.Generator:
+        """A random stream for one purpose: no stream depends on how far another one got."""
+        seed = self.config.seed
+        for number in purpose:
+            seed = (seed * 1_000_003 + number + 1) % (2**63 - 1)
+        return torch.Generator().manual_seed(seed)
+
+    @cached_property
+    def held_out(self) -> Tensor:
+        """Rows that starts never learn from, so that their evidence is honest: a tenth, at most 500."""
+        count = len(self.cache)
+        size = min(500, max(1, count // 10)) if count > 1 else 0
+        return torch.randperm(count, generator=self.generator(11))[:size].sort().values
+
+    @cached_property
+    def halves(self) -> Tensor:
+        """(n,) half-set of every particle, 0 or 1, at random and of equal size."""
+        count = len(self.cache)
+        halves = torch.zeros(count, dtype=torch.long)
+        halves[torch.randperm(count, generator=self.generator(13))[: count // 2]] = 1
+        return halves

@@ -1,0 +1,100 @@
+"""Checkpoints: any tree of frozen dataclasses, tuples, tensors and plain values, as safetensors and JSON.
+
+No pickle: the JSON names the classes, and only those of the engine's state are known when it is read back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from nunatak.core.errors import InputError
+from nunatak.io.atomic import atomic_path, write_text
+from nunatak.reconstruct.consensus import ConsensusState
+from nunatak.reconstruct.model import Model
+from nunatak.reconstruct.state import Outcome, RunState
+from nunatak.search.candidates import Candidates
+from nunatak.volumes.wiener import FourierSums
+
+_KNOWN = {c.__name__: c for c in (RunState, ConsensusState, FourierSums, Model, Candidates)}
+SCHEMA = 1
+
+
+def _pack(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
+    if isinstance(value, torch.Tensor):
+        tensors[path] = value.detach().cpu().contiguous()
+        return {"tensor": path}
+    if isinstance(value, Outcome):
+        return {"outcome": value.value}
+    if dataclasses.is_dataclass(value):
+        packed = {f.name: _pack(getattr(value, f.name), f"{path}.{f.name}", tensors) for f in dataclasses.fields(value)}
+        return {"class": type(value).__name__, "fields": packed}
+    if isinstance(value, tuple):
+        return {"tuple": [_pack(item, f"{path}.{i}", tensors) for i, item in enumerate(value)]}
+    if isinstance(value, dict):
+        return {"dict": {key: _pack(item, f"{path}.{key}", tensors) for key, item in value.items()}}
+    return {"value": value}
+
+
+def _unpack(packed: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    if "tensor" in packed:
+        return tensors[packed["tensor"]]
+    if "outcome" in packed:
+        return Outcome(packed["outcome"])
+    if "class" in packed:
+        fields = {name: _unpack(item, tensors) for name, item in packed["fields"].items()}
+        return _KNOWN[packed["class"]](**fields)
+    if "tuple" in packed:
+        return tuple(_unpack(item, tensors) for item in packed["tuple"])
+    if "dict" in packed:
+        return {key: _unpack(item, tensors) for key, item in packed["dict"].items()}
+    return packed["value"]
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def save_checkpoint(folder: Path, state: RunState, elapsed_s: float) -> None:
+    """Write a state; the file that makes it the current one is written last, and older ones are removed then."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"state-{len(state.history):05d}.safetensors"
+    tensors: dict[str, torch.Tensor] = {}
+    tree = _pack(state, "state", tensors)
+    with atomic_path(folder / name) as path:
+        save_file(tensors, path)
+    content = {"schema": SCHEMA, "tensors": name, "sha256": _digest(folder / name), "elapsed_s": elapsed_s, "state": tree}
+    write_text(folder / "current.json", json.dumps(content))
+    for old in folder.glob("state-*.safetensors"):
+        if old.name != name:
+            old.unlink(missing_ok=True)
+
+
+def load_checkpoint(folder: Path) -> tuple[RunState, float] | None:
+    """The current state and the seconds it took, or None where nothing was saved yet.
+
+    Raises
+    ------
+    InputError
+        The checkpoint is damaged or of another version.
+    """
+    index = folder / "current.json"
+    if not index.exists():
+        return None
+    try:
+        content = json.loads(index.read_text())
+        tensors_path = folder / content["tensors"]
+        if content["schema"] != SCHEMA:
+            raise InputError(f"{index} has schema {content['schema']}, expected {SCHEMA}: start the run anew.")
+        if _digest(tensors_path) != content["sha256"]:
+            raise InputError(f"{tensors_path} is damaged (its checksum does not match): start the run anew.")
+        return _unpack(content["state"], load_file(tensors_path)), float(content["elapsed_s"])
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise InputError(f"The checkpoint in {folder} cannot be read ({error}): start the run anew.") from error

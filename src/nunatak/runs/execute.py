@@ -1,0 +1,169 @@
+"""Start a run, or go on with one: read, compute with checkpoints, write the folder."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numba
+import torch
+
+from nunatak import __version__
+from nunatak.core.errors import InputError
+from nunatak.io.atomic import write_text
+from nunatak.io.particle_file import GivenOptics
+from nunatak.particles.cache import ImageCache, build_cache
+from nunatak.particles.checks import require_ctf, require_enough
+from nunatak.particles.contrast import guess_contrast_sign
+from nunatak.particles.dataset import Particles
+from nunatak.particles.reading import read_particles
+from nunatak.reconstruct.config import mask_radius_fraction
+from nunatak.reconstruct.loop import Listener, run
+from nunatak.reconstruct.recipes import Recipe, find_recipe, fixed_poses
+from nunatak.reconstruct.state import Context, RunState
+from nunatak.runs.checkpoint import load_checkpoint, save_checkpoint
+from nunatak.runs.folder import RunReport, append_history, write_results
+from nunatak.runs.job import InputConfig, JobConfig, config_text, read_config
+
+
+@dataclass
+class CheckpointListener:
+    """Saves the state after every pass, and the new lines of history."""
+
+    folder: Path
+    began: float
+    elapsed_before_s: float = 0.0
+
+    def elapsed_s(self) -> float:
+        """Seconds of computing, those before a stop included."""
+        return self.elapsed_before_s + time.monotonic() - self.began
+
+    def on_progress(self, progress: object) -> None:
+        """Nothing: progress within a pass is not kept."""
+
+    def on_pass(self, state: RunState, stage: str) -> None:
+        """Checkpoint, then history: a line of history is never of a pass that would be repeated."""
+        save_checkpoint(self.folder / "checkpoint", state, self.elapsed_s())
+        append_history(self.folder, state, self.elapsed_s())
+
+
+def read_input(config: InputConfig, require_images: bool = True) -> Particles:
+    """The particles of a job; without `require_images`, stacks may be missing until they are read."""
+    defocus = config.defocus_A
+    optics = GivenOptics(
+        voltage_kV=config.voltage_kV,
+        spherical_aberration_mm=config.spherical_aberration_mm,
+        amplitude_contrast=config.amplitude_contrast,
+        defocus_u_A=defocus,
+        defocus_v_A=defocus,
+        astigmatism_angle_deg=None if defocus is None else 0.0,
+    )
+    return read_particles(
+        config.particles,
+        config.datadir,
+        pixel_size_A=config.pixel_size_A,
+        optics=optics,
+        no_ctf=config.no_ctf,
+        passthrough=config.passthrough,
+        require_images=require_images,
+    )
+
+
+def contrast_sign(particles: Particles, job: JobConfig) -> tuple[int, list[str]]:
+    """+1 or -1, and warnings about it."""
+    stated = {"bright": 1, "dark": -1}.get(job.engine.contrast)
+    if stated is not None:
+        return stated, []
+    sign, confidence = guess_contrast_sign(particles, seed=job.engine.seed)
+    word, other = ("bright", "dark") if sign > 0 else ("dark", "bright")
+    if confidence < 0.9:
+        sentence = f"Protein was taken to be {word} in the images, but they hardly tell: if the map looks hollow, try --contrast {other}."
+        return sign, [sentence]
+    return sign, [] if sign > 0 else ["Protein is dark in the images: they were inverted."]
+
+
+def _prepare(job: JobConfig) -> tuple[Particles, ImageCache, list[str]]:
+    if job.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda was asked for, but torch sees no CUDA device; use --device cpu or install a CUDA torch.")
+    threads = job.threads or torch.get_num_threads()
+    torch.set_num_threads(threads)
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    particles = read_input(job.input)
+    require_enough(particles)
+    if not job.input.no_ctf:
+        require_ctf(particles)
+    sign, warnings = contrast_sign(particles, job)
+    extent = particles.box_px * particles.pixel_size_A
+    circle = mask_radius_fraction(job.engine, extent) * particles.box_px
+    cache = build_cache(particles, sign, circle)
+    if len(cache.flat_images):
+        rows = ", ".join(str(int(row) + 1) for row in cache.flat_images[:3])
+        warnings.append(f"{len(cache.flat_images)} images are constant and carry no information (first rows: {rows}).")
+    return particles, cache, [*particles.warnings, *warnings]
+
+
+def _recipe(job: JobConfig) -> Recipe:
+    return find_recipe(job.engine) if job.command == "abinit" else fixed_poses(job.engine)
+
+
+def peak_memory_MB() -> float:
+    """Largest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024**2 if sys.platform == "darwin" else 1024)
+
+
+def start_run(job: JobConfig, folder: Path, command: str, listeners: Sequence[Listener] = ()) -> RunReport:
+    """Run a job from the beginning into a folder; a folder that holds a run is not overwritten.
+
+    Raises
+    ------
+    InputError
+        The folder already holds a run, or the input cannot be used; nothing is written then.
+    """
+    if (folder / "config.toml").exists():
+        raise InputError(f"{folder} already holds a run: go on with `nunatak resume {folder}`, or choose another folder.")
+    prepared = _prepare(job)
+    folder.mkdir(parents=True, exist_ok=True)
+    absolute = job.input.model_copy(update={"particles": job.input.particles.resolve()})
+    job = job.model_copy(update={"input": absolute})
+    write_text(folder / "config.toml", config_text(job))
+    write_text(folder / "command.txt", command + "\n")
+    return _go_on(job, folder, prepared, RunState(), 0.0, listeners)
+
+
+def resume_run(folder: Path, listeners: Sequence[Listener] = ()) -> RunReport:
+    """Go on from the last checkpoint, to the same numbers as without the stop.
+
+    Raises
+    ------
+    InputError
+        The folder holds no run, or a damaged one.
+    """
+    job = read_config(folder / "config.toml")
+    saved = load_checkpoint(folder / "checkpoint")
+    state, elapsed = saved if saved is not None else (RunState(), 0.0)
+    return _go_on(job, folder, _prepare(job), state, elapsed, listeners)
+
+
+def _go_on(
+    job: JobConfig,
+    folder: Path,
+    prepared: tuple[Particles, ImageCache, list[str]],
+    state: RunState,
+    elapsed_s: float,
+    listeners: Sequence[Listener],
+) -> RunReport:
+    particles, cache, warnings = prepared
+    poses = particles.poses if job.command != "abinit" else None
+    keeper = CheckpointListener(folder, time.monotonic(), elapsed_s)
+    context = Context(cache, job.engine, poses)
+    state = run(_recipe(job), context, state, [keeper, *listeners])
+    report = RunReport(
+        job, state, tuple(warnings), keeper.elapsed_s(), peak_memory_MB(), __version__, (folder / "command.txt").read_text().strip()
+    )
+    write_results(folder, particles, cache, report)
+    return report

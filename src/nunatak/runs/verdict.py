@@ -1,0 +1,61 @@
+"""What a run has to say about itself in words: the outcome, and what a careful reader should know."""
+
+from __future__ import annotations
+
+import math
+
+from nunatak.particles.cache import ImageCache
+from nunatak.reconstruct.config import EngineConfig, mask_radius_fraction
+from nunatak.reconstruct.state import Outcome, RunState
+
+
+def duration(seconds: float) -> str:
+    """1 h 05 min, 2 min 10 s, 45 s."""
+    if seconds >= 3600:
+        return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
+    if seconds >= 60:
+        return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+    return f"{seconds:.0f} s"
+
+
+def sentence(outcome: Outcome, resolution_A: float | None, count: int, wall_s: float) -> str:
+    """The run in one sentence."""
+    if outcome is Outcome.NO_STRUCTURE:
+        return f"No structure found in {count:,} particles: the best map explains images it has not seen no better than a ball does."
+    reached = "no resolution can be claimed" if resolution_A is None else f"{resolution_A:.1f} Å"
+    word = "Converged" if outcome is Outcome.CONVERGED else "Stopped before poses were still"
+    return f"{word}: {reached} from {count:,} particles in {duration(wall_s)}."
+
+
+def particles_needed(diameter_A: float, resolution_A: float) -> int:
+    """Fewest particles for which a resolution can be taken at its word.
+
+    Views must cover the sphere at the angular step resolution / diameter (Crowther, DeRosier & Klug 1970), pi (D / d)^2
+    of them at opposite views being one; each several times over in either half-set; and never under a thousand,
+    below which an FSC between halves is mostly chance.
+    """
+    return max(1000, math.ceil(2 * math.pi * (diameter_A / resolution_A) ** 2))
+
+
+def particle_warnings(
+    state: RunState, cache: ImageCache, config: EngineConfig, resolution_A: float | None
+) -> list[str]:
+    """Warnings that follow from the result."""
+    warnings: list[str] = []
+    count = len(cache)
+    if resolution_A is not None:
+        needed = particles_needed(2 * mask_radius_fraction(config, cache.extent_A) * cache.extent_A, resolution_A)
+        if count < needed:
+            warnings.append(
+                f"{count:,} particles are too few for the claimed {resolution_A:.1f} Å: at least about {needed:,} would be needed; "
+                "take the map and the resolution as unproven."
+            )
+        if resolution_A < 2.1 * cache.pixel_size_A:
+            warnings.append("The half-sets agree up to the pixel size: a smaller pixel would show more.")
+    if state.confidence is not None and state.outcome is not Outcome.NO_STRUCTURE:
+        doubtful = float((state.confidence < 0.5).float().mean())
+        if doubtful > 0.3:
+            warnings.append(f"{doubtful:.0%} of the particles have a doubtful orientation (confidence under 0.5).")
+    if state.outcome is Outcome.NO_STRUCTURE:
+        warnings.append("No structure was found: poses and map are written for inspection only and mean nothing.")
+    return warnings

@@ -1,0 +1,109 @@
+"""Maps of a finished run at positions in its latent space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
+from sklearn.cluster import KMeans
+
+from nunatak.core.errors import InputError, require
+from nunatak.io.mrc import write_map
+
+
+class LatentVolumes:
+    """V(z) = mean + sum_j z_j W_j of a run.
+
+    Raises
+    ------
+    InputError
+        The folder holds no finished run.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        path = run_dir / "model.safetensors"
+        require(path.exists(), f"{run_dir} holds no finished run (model.safetensors is missing); use `nunatak resume` first.")
+        with safe_open(path, framework="numpy") as stored:
+            self.maps: NDArray[np.float32] = stored.get_tensor("maps")
+            self.pixel_size_A = float(stored.metadata()["pixel_size_A"])
+        latents = run_dir / "latents.npy"
+        self.latents = np.load(latents, allow_pickle=False) if latents.exists() else np.zeros((0, 0), np.float32)
+
+    @property
+    def latent_dim(self) -> int:
+        """Dimensions of the latent; 0 for a homogeneous run."""
+        return len(self.maps) - 1
+
+    def at(self, latent: NDArray) -> NDArray[np.float32]:
+        """(d, d, d) map at a (q,) position."""
+        require(
+            len(latent) == self.latent_dim, f"A latent position of this run has {self.latent_dim} numbers; got {len(latent)}."
+        )
+        return self.maps[0] + np.tensordot(np.asarray(latent, np.float32), self.maps[1:], 1)
+
+
+def _write(volumes: LatentVolumes, out: Path, named: Iterable[tuple[str, NDArray]]) -> list[Path]:
+    out.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, latent in named:
+        write_map(out / name, volumes.at(latent), volumes.pixel_size_A)
+        written.append(out / name)
+    return written
+
+
+def write_volumes_at_particles(run_dir: Path, out: Path, particles: Iterable[int]) -> list[Path]:
+    """vol_000123.mrc for each 0-based particle index."""
+    volumes = LatentVolumes(run_dir)
+    rows = list(particles)
+    count = len(volumes.latents)
+    if volumes.latent_dim == 0:
+        return _write(volumes, out, [(f"vol_{row:06d}.mrc", np.zeros(0)) for row in rows])
+    wrong = [row for row in rows if not 0 <= row < count]
+    require(not wrong, f"There is no particle {wrong[:1]}: expected indices from 0 to {count - 1}.")
+    return _write(volumes, out, [(f"vol_{row:06d}.mrc", volumes.latents[row]) for row in rows])
+
+
+def write_volumes_at_latents(run_dir: Path, out: Path, positions: NDArray) -> list[Path]:
+    """vol_000000.mrc, ... for the rows of (k, q) positions."""
+    require(positions.ndim == 2, f"Latent positions are expected as a (k, q) array; got shape {positions.shape}.")
+    return _write(LatentVolumes(run_dir), out, [(f"vol_{i:06d}.mrc", z) for i, z in enumerate(positions)])
+
+
+def cluster_latents(latents: NDArray, count: int, seed: int = 0) -> tuple[NDArray, NDArray]:
+    """(n,) labels and (count, q) centres by k-means; each centre is moved to the nearest particle.
+
+    A centre may lie where there are no particles; a particle never does.
+    """
+    require(0 < count <= len(latents), f"{count} clusters of {len(latents)} latents cannot be made.")
+    fitted = KMeans(count, n_init=4, random_state=seed).fit(latents)
+    nearest = [int(np.argmin(((latents - centre) ** 2).sum(1))) for centre in fitted.cluster_centers_]
+    return fitted.labels_, latents[nearest]
+
+
+def write_volumes_at_clusters(run_dir: Path, out: Path, count: int) -> list[Path]:
+    """kmeans_00.mrc, ... at the particles nearest to k-means centres; kmeans_labels.npy beside them."""
+    volumes = LatentVolumes(run_dir)
+    require(volumes.latent_dim > 0, "A homogeneous run has no latents to cluster.")
+    labels, centres = cluster_latents(volumes.latents, count)
+    written = _write(volumes, out, [(f"kmeans_{i:02d}.mrc", z) for i, z in enumerate(centres)])
+    np.save(out / "kmeans_labels.npy", labels.astype(np.int32))
+    return written
+
+
+def write_path(run_dir: Path, out: Path, component: int = 0, count: int = 10) -> list[Path]:
+    """path_00.mrc, ...: medians of particles binned along one latent component, 5th to 95th percentile.
+
+    Positions are means of particles in bins of equal number, so each map stands for particles that exist.
+    """
+    volumes = LatentVolumes(run_dir)
+    if volumes.latent_dim == 0:
+        return []
+    if not 0 <= component < volumes.latent_dim:
+        raise InputError(f"There is no latent component {component}: expected 0 to {volumes.latent_dim - 1}.")
+    order = np.argsort(volumes.latents[:, component])
+    inner = order[int(0.02 * len(order)) : max(int(0.98 * len(order)), 1)]
+    bins = np.array_split(inner, min(count, len(inner)))
+    return _write(volumes, out, [(f"path_{i:02d}.mrc", volumes.latents[rows].mean(0)) for i, rows in enumerate(bins)])

@@ -61,7 +61,8 @@ def half_plane(box_px: int, radius_px: int) -> HalfPlane:
     squared = kx**2 + ky**2
     keep = (squared <= limit**2) & ((kx > 0) | ((kx == 0) & (ky > 0)))
     kx, ky, squared = kx[keep], ky[keep], squared[keep]
-    # Rings by rounded-up radius, by angle within a ring: integer radii are prefixes, neighbours lie side by side.
+    # Rings by rounded-up radius, by angle within a ring: integer radii are prefixes, and
+    # neighbours lie side by side.
     ring = squared.double().sqrt().sub(1e-9).ceil()
     angle = torch.atan2(ky.double(), kx.double())
     order = torch.argsort(ring * 8 + angle, stable=True)
@@ -84,7 +85,9 @@ def real_map(transform: Tensor) -> Tensor:
     return torch.fft.fftshift(torch.fft.ifftn(shifted, dim=axes).real, dim=axes)
 
 
-def sample_images(images: Tensor, plane: HalfPlane, scale: float = 1.0, box_divisor: float | None = None) -> Tensor:
+def sample_images(
+    images: Tensor, plane: HalfPlane, scale: float = 1.0, box_divisor: float | None = None
+) -> Tensor:
     """Fourier samples of centred real images at the frequencies of a half-plane.
 
     The transform is evaluated as two matrix products, so the images may lie on another pixel grid than the
@@ -110,8 +113,12 @@ def sample_images(images: Tensor, plane: HalfPlane, scale: float = 1.0, box_divi
     ky = torch.arange(-limit, limit + 1, dtype=torch.float64)
     x = (torch.arange(width, dtype=torch.float64) - width // 2) * scale / plane.box_px
     y = (torch.arange(height, dtype=torch.float64) - height // 2) * scale / plane.box_px
-    phase_x = torch.polar(torch.ones(1, dtype=torch.float64), -2 * torch.pi * x[:, None] * kx).to(torch.complex64)
-    phase_y = torch.polar(torch.ones(1, dtype=torch.float64), -2 * torch.pi * ky[:, None] * y).to(torch.complex64)
+    phase_x = torch.polar(torch.ones(1, dtype=torch.float64), -2 * torch.pi * x[:, None] * kx).to(
+        torch.complex64
+    )
+    phase_y = torch.polar(torch.ones(1, dtype=torch.float64), -2 * torch.pi * ky[:, None] * y).to(
+        torch.complex64
+    )
     half = torch.matmul(images.to(torch.complex64), phase_x)
     grid = torch.matmul(phase_y, half) / divisor
     fx, fy = plane.frequencies[:, 0], plane.frequencies[:, 1] + limit

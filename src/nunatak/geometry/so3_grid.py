@@ -1,7 +1,8 @@
 """Hierarchical grids on the rotation group: HEALPix viewing directions times in-plane angles.
 
 Order h has 12 * 4^h directions and 6 * 2^h in-plane angles, 72 * 8^h rotations in all, spaced by about
-60 / 2^h degrees (Gorski et al. 2005; Yershova et al. 2010). Refining by one order gives each rotation 8 children.
+60 / 2^h degrees (Gorski et al. 2005; Yershova et al. 2010). Refining by one order gives each rotation
+8 children.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The linear latent model V(z) = mean + sum_j z_j W_j with z ~ N(0, I): its gauge and its moments.
 
 The mean and the components are only defined up to an affine change of z. Each pass the gauge is fixed again:
-latents of zero mean, unit covariance, principal axes (convention 10); without it the mean leaks into W and poses
-drift away (docs/decisions/0003).
+latents of zero mean, unit covariance, principal axes (convention 10); without it the mean leaks into W and
+poses drift away (docs/decisions/0003).
 """
 
 from __future__ import annotations
@@ -69,8 +69,7 @@ def whitening_gauge(posterior: LatentPosterior, maps: Tensor) -> Gauge:
     components = maps[1:].flatten(1)
     white = root.T @ components
     # Axes of the largest power first; z' = U^T root^-1 (z - centre), W' = U^T root^T W.
-    values, vectors = torch.linalg.eigh((white @ white.T).double())
-    vectors = vectors.flip(1).float()
+    vectors = torch.linalg.eigh((white @ white.T).double()).eigenvectors.flip(1).float()
     transform = vectors.T @ torch.linalg.inv(root)
     return Gauge(centre, transform)
 

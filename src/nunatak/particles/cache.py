@@ -57,7 +57,9 @@ class ImageCache:
         if self.optics is None:
             return torch.ones(len(self), len(frequencies_px))
         scaled = frequencies_px.double() / self.extent_A
-        return torch.cat([evaluate_ctf(self.optics[part], scaled) for part in torch.arange(len(self)).split(1024)])
+        return torch.cat(
+            [evaluate_ctf(self.optics[part], scaled) for part in torch.arange(len(self)).split(1024)]
+        )
 
     def image_power(self) -> Tensor:
         """(shells,) mean |Y|^2 per shell over all images."""
@@ -122,13 +124,17 @@ def build_cache(
     ):
         rows = torch.nonzero(particles.optics_group == group).flatten()
         for part in rows.split(batch):
-            images, is_flat = normalise(particles.images.read(part.numpy()), sign, circle_px * pixel / group_pixel)
+            images, is_flat = normalise(
+                particles.images.read(part.numpy()), sign, circle_px * pixel / group_pixel
+            )
             images = torch.from_numpy(np.ascontiguousarray(images))
             scale = group_pixel / pixel
             samples[part] = sample_images(images, plane, scale)
             if particles.has_ctf:
                 transfer[part] = evaluate_ctf(particles.optics[part], frequencies)
-            background += _background_power(images, plane, min(circle_px * pixel / group_pixel, 0.5 * group_box)) * len(part)
+            background += _background_power(
+                images, plane, min(circle_px * pixel / group_pixel, 0.5 * group_box)
+            ) * len(part)
             flat.append(part[torch.from_numpy(is_flat)])
             done += len(part)
             progress(done)

@@ -23,7 +23,9 @@ def interpolation_window(box_px: int, padding: int) -> Tensor:
     return (axis[:, None, None] * axis[None, :, None] * axis[None, None, :]).float()
 
 
-def _block_indices(radius_px: int, padding: int, padded_px: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+def _block_indices(
+    radius_px: int, padding: int, padded_px: int, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
     """(z, y, x) indices of a block's voxels in an rfft of the padded box; out of range ones wrap."""
     reach = padding * radius_px + 1
     full = torch.arange(-reach, reach + 1, device=device) % padded_px
@@ -51,7 +53,9 @@ def block_from_maps(maps: Tensor, radius_px: int, padding: int = 2) -> Tensor:
     z, y, x = _block_indices(radius_px, padding, padded, maps.device)
     keep = x <= padded // 2
     cut = transform[:, z][:, :, y][:, :, :, x[keep]]
-    block = torch.zeros(len(maps), *block_shape(radius_px, padding), dtype=torch.complex64, device=maps.device)
+    block = torch.zeros(
+        len(maps), *block_shape(radius_px, padding), dtype=torch.complex64, device=maps.device
+    )
     block[..., : int(keep.sum())] = cut
     reach = len(x) - 1
     phase = _phase(padded, box, reach, maps.device)
@@ -71,10 +75,16 @@ def maps_from_block(block: Tensor, box_px: int, padding: int = 2) -> Tensor:
     limit = min(reach, (padded - 1) // 2)
     keep = slice(reach - limit, reach + limit + 1)
     phase = _phase(padded, box_px, reach, block.device).conj()
-    turned = block.permute(3, 0, 1, 2) * (phase[:, None, None] * phase[None, :, None] * phase[None, None, reach:])
+    turned = block.permute(3, 0, 1, 2) * (
+        phase[:, None, None] * phase[None, :, None] * phase[None, None, reach:]
+    )
     q = torch.arange(-limit, limit + 1, device=block.device) % padded
-    full = torch.zeros(block.shape[-1], padded, padded, padded // 2 + 1, dtype=torch.complex64, device=block.device)
-    rows = torch.zeros(block.shape[-1], padded, 2 * limit + 1, limit + 1, dtype=torch.complex64, device=block.device)
+    full = torch.zeros(
+        block.shape[-1], padded, padded, padded // 2 + 1, dtype=torch.complex64, device=block.device
+    )
+    rows = torch.zeros(
+        block.shape[-1], padded, 2 * limit + 1, limit + 1, dtype=torch.complex64, device=block.device
+    )
     rows[:, q] = turned[:, keep, keep, : limit + 1]
     full[:, :, q, : limit + 1] = rows
     real = torch.fft.irfftn(full, s=(padded,) * 3, dim=(-3, -2, -1)) * box_px

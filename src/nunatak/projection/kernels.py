@@ -1,8 +1,8 @@
 """Compiled CPU kernels for what nunatak.projection.slices defines; same names, same results, much faster.
 
-Blocks are walked as flat float32 arrays, channels innermost, so that one set of indices and weights serves all
-channels and the compiler can use vector registers. Unsigned indices keep numba from testing for negative ones.
-Insertion gives every thread a block of its own: CPUs have no atomic addition of floats.
+Blocks are walked as flat float32 arrays, channels innermost, so that one set of indices and weights serves
+all channels and the compiler can use vector registers. Unsigned indices keep numba from testing for negative
+ones. Insertion gives every thread a block of its own: CPUs have no atomic addition of floats.
 """
 
 from __future__ import annotations
@@ -49,11 +49,17 @@ def _slice(block, shape, rotations, frequencies, floats, odd_sign, out):  # type
             for j in range(_u8(floats)):
                 a = q + j
                 low = (
-                    w00 * block[a] + w01 * block[a + step_y] + w10 * block[a + step_z] + w11 * block[a + step_yz]
+                    w00 * block[a]
+                    + w01 * block[a + step_y]
+                    + w10 * block[a + step_z]
+                    + w11 * block[a + step_yz]
                 )
                 b = a + step_x
                 high = (
-                    w00 * block[b] + w01 * block[b + step_y] + w10 * block[b + step_z] + w11 * block[b + step_yz]
+                    w00 * block[b]
+                    + w01 * block[b + step_y]
+                    + w10 * block[b + step_z]
+                    + w11 * block[b + step_yz]
                 )
                 value = low + fx * (high - low)
                 out[p, o + j] = value * sign if (j & _u8(1)) == _u8(odd_sign) else value
@@ -133,7 +139,8 @@ def _floats(tensor: Tensor) -> np.ndarray:
     return tensor.float().contiguous().numpy()
 
 
-# Which of the interleaved floats change sign under the Friedel flip: the odd ones of complex samples, none of real.
+# Which of the interleaved floats change sign under the Friedel flip: the odd ones of complex samples, and
+# none of real ones.
 _COMPLEX_ODD, _NONE_ODD = 1, 2
 
 
@@ -144,7 +151,13 @@ def slice_block(block: Tensor, rotations: Tensor, frequencies: Tensor, padding: 
     flat = torch.view_as_real(out).numpy().reshape(len(rotations), -1)
     scaled = frequencies.float() * padding
     _slice(
-        _floats(block).reshape(-1), tuple(block.shape[:3]), _floats(rotations), _floats(scaled), 2 * channels, _COMPLEX_ODD, flat
+        _floats(block).reshape(-1),
+        tuple(block.shape[:3]),
+        _floats(rotations),
+        _floats(scaled),
+        2 * channels,
+        _COMPLEX_ODD,
+        flat,
     )
     return out
 
@@ -160,7 +173,15 @@ def insert_block(
     out = np.zeros((threads, size), np.float32)
     scaled = frequencies.float() * padding
     odd = _COMPLEX_ODD if values.is_complex() else _NONE_ODD
-    _insert(_floats(values).reshape(len(rotations), -1), tuple(shape), _floats(rotations), _floats(scaled), floats, odd, out)
+    _insert(
+        _floats(values).reshape(len(rotations), -1),
+        tuple(shape),
+        _floats(rotations),
+        _floats(scaled),
+        floats,
+        odd,
+        out,
+    )
     total = torch.from_numpy(out.sum(0) if threads > 1 else out[0]).reshape(*shape, floats)
     return torch.view_as_complex(total.reshape(*shape, -1, 2)) if values.is_complex() else total
 
@@ -176,7 +197,9 @@ def insert_moments(
     """See nunatak.projection.slices.insert_moments."""
     channels, products = moments[0].shape[1], moments[1].shape[1]
     voxels = shape[0] * shape[1] * shape[2]
-    threads = max(1, min(numba.get_num_threads(), len(rotations), int(4e8 // (voxels * (2 * channels + products)))))
+    threads = max(
+        1, min(numba.get_num_threads(), len(rotations), int(4e8 // (voxels * (2 * channels + products))))
+    )
     numerator = np.zeros((threads, voxels * 2 * channels), np.float32)
     denominator = np.zeros((threads, voxels * products), np.float32)
     scaled = frequencies.float() * padding

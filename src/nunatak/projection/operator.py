@@ -20,7 +20,7 @@ def slice_block(block: Tensor, rotations: Tensor, frequencies: Tensor, padding: 
 def insert_block(
     values: Tensor, rotations: Tensor, frequencies: Tensor, shape: tuple[int, int, int], padding: int = 2
 ) -> Tensor:
-    """Adjoint of slice_block with the Friedel mates on the plane x = 0 added; complex samples or real weights."""
+    """Adjoint of slice_block, the Friedel mates on the plane x = 0 added; complex samples or real weights."""
     implementation = kernels if values.device.type == "cpu" else slices
     return slices.complete_plane(implementation.insert_block(values, rotations, frequencies, padding, shape))
 

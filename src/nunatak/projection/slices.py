@@ -1,7 +1,7 @@
 """Central slices of padded Fourier volumes, and the adjoint: insertion. The slow reference, in plain torch.
 
-A *block* is the half x >= 0 of a padded, centred transform, (2 r + 1, 2 r + 1, r + 1, c) complex64 in the order
-(z, y, x, channel), its zero frequency at (r, r, 0). Channels are the mean map and the components of a linear
+A *block* is the half x >= 0 of a padded, centred transform, (2 r + 1, 2 r + 1, r + 1, c) complex64 in the
+order (z, y, x, channel), its zero frequency at (r, r, 0). Channels are the mean map and the components of a linear
 subspace, which share coordinates and interpolation weights. These functions run on any device; on the CPU
 nunatak.projection.kernels does the same faster.
 """
@@ -21,7 +21,7 @@ def block_shape(radius_px: int, padding: int) -> tuple[int, int, int]:
 
 
 def _coordinates(rotations: Tensor, frequencies: Tensor, padding: int) -> tuple[Tensor, Tensor]:
-    """(p, n, 3) block coordinates (x, y, z) with x >= 0, and (p, n) signs: -1 where the Friedel mate is read."""
+    """(p, n, 3) block coordinates (x, y, z), x >= 0, and (p, n) signs: -1 where the Friedel mate is read."""
     plane = frequencies.to(rotations.dtype) * padding
     q = torch.einsum("nk,pkd->pnd", plane, rotations[:, :2, :])
     sign = torch.where(q[..., 0] < 0, -1.0, 1.0).to(q.dtype)
@@ -134,7 +134,7 @@ def slice_with_gradient(
 
 
 def packed_products(moments: Tensor) -> Tensor:
-    """(n, c (c + 1) / 2) products m_i m_j, i <= j, of (n, c): the packing of symmetric matrices used throughout."""
+    """(n, c (c + 1) / 2) products m_i m_j, i <= j, of (n, c): symmetric matrices are packed so throughout."""
     row, column = torch.triu_indices(moments.shape[1], moments.shape[1], device=moments.device)
     return moments[:, row] * moments[:, column]
 

@@ -1,4 +1,4 @@
-"""What a local search talks about: images, the candidate poses and latents for them, and their normal equations."""
+"""What a local search talks about: images, candidate poses and latents for them, their normal equations."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Local search: damped Gauss-Newton on pose, scale and latent together, and evidence to choose among candidates.
+"""Local search: damped Gauss-Newton on pose, scale and latent together; evidence chooses among candidates.
 
-Latents and scale enter linearly and have Gaussian priors, so within a step they are profiled out exactly; poses of
-different conformations are compared by evidence, not by residual (theory eq. 8).
+Latents and scale enter linearly and have Gaussian priors, so within a step they are profiled out exactly;
+poses of different conformations are compared by evidence, not by residual (theory eq. 8).
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class LocalSearch:
         matrix = matrix + torch.diag_embed(damping[:, None] * diagonal + 1e-6)
         pull = equations.gradient - self._penalty * _deviations(candidates)
         step = torch.linalg.solve(matrix, pull)
-        # A rotation by more than 10 degrees, or a shift by more than 2 px, leaves the region the tangents describe.
+        # Beyond a rotation of 10 degrees or a shift of 2 px the tangents describe nothing.
         angle, shift = step[:, :3].norm(dim=1), step[:, SHIFT].norm(dim=1)
         limit = torch.clamp(torch.minimum(math.radians(10) / (angle + 1e-9), 2.0 / (shift + 1e-9)), max=1.0)
         step[:, :5] *= limit[:, None]
@@ -140,7 +140,9 @@ class LocalSearch:
         log_determinant = torch.linalg.slogdet(latent)[1] if self._latent_dim else torch.zeros_like(objective)
         eye = torch.eye(matrix.shape[-1], device=matrix.device) * 1e-6
         covariance = torch.linalg.inv(matrix + eye)
-        return LocalFit(candidates, objective, -objective - 0.5 * log_determinant, covariance, equations.power)
+        return LocalFit(
+            candidates, objective, -objective - 0.5 * log_determinant, covariance, equations.power
+        )
 
     def evaluate(self, candidates: Candidates) -> LocalFit:
         """The fit of candidates as they are."""
@@ -185,7 +187,7 @@ class LocalSearch:
 
 
 def neighbours(candidates: Candidates, turns: Tensor) -> Candidates:
-    """Every candidate turned by each of (k, 3) rotation vectors: e * k candidates, a candidate's turns together."""
+    """Every candidate turned by each of (k, 3) rotation vectors: e * k, a candidate's turns together."""
     count = len(turns)
     matrices = rotation_from_vector(turns.double()).float().to(candidates.rotations.device)
     repeat = candidates[torch.arange(len(candidates), device=candidates.rows.device).repeat_interleave(count)]

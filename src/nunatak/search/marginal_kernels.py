@@ -1,8 +1,8 @@
 """Compiled CPU kernels for the two bandwidth-bound parts of nunatak.search.marginal.
 
-Posteriors are sharp: of some 10^5 scores per image a few dozen carry the mass. The matrix product that makes the
-scores stays torch's; here the scores are read once or twice in the type they come in, only significant ones are
-exponentiated, and only they are summed into the slices.
+Posteriors are sharp: of some 10^5 scores per image a few dozen carry the mass. The matrix product that makes
+the scores stays torch's; here the scores are read once or twice in the type they come in, only significant
+ones are exponentiated, and only they are summed into the slices.
 """
 
 from __future__ import annotations
@@ -98,6 +98,8 @@ def significant(
 ) -> Significant | None:
     """Entries within `cut` of each image's best score, or None where an image has more than `room` of them.
 
+    Reference: nunatak.search.marginal._dense_sums, which exponentiates every score.
+
     Parameters
     ----------
     scores : (b, s, p) bfloat16
@@ -120,7 +122,9 @@ def significant(
     weight = np.exp(score - top[:, None])
     total = weight.sum(1)
     image = np.repeat(np.arange(images, dtype=np.int32), count)
-    return Significant(image, shift[valid], pose[valid], (weight / total[:, None])[valid], top + np.log(total))
+    return Significant(
+        image, shift[valid], pose[valid], (weight / total[:, None])[valid], top + np.log(total)
+    )
 
 
 def accumulate(
@@ -132,7 +136,9 @@ def accumulate(
     mates: Tensor,
     directions: int,
 ) -> tuple[Tensor, Tensor]:
-    """(d, n) complex numerator and (d, n) denominator: what fold_turns and fold_weights give for dense weights.
+    """(d, n) complex numerator and (d, n) denominator: fold_turns and fold_weights of dense weights.
+
+    Reference: nunatak.search.marginal._dense_sums.
 
     Parameters
     ----------

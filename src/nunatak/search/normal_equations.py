@@ -1,12 +1,13 @@
 """Normal equations of an image's pose, scale and latent, by central slices and their gradients.
 
-Model (theory eq. 2): m(k) = a c(k) [S_0(k) + sum_j z_j S_j(k)] in the frame where the image is centred. A small
-rotation R -> exp(w) R moves the sample at k = (kx, ky, 0) by R^T (k x w), so that
+Model (theory eq. 2): m(k) = a c(k) [S_0(k) + sum_j z_j S_j(k)] in the frame where the image is centred. A
+small rotation R -> exp(w) R moves the sample at k = (kx, ky, 0) by R^T (k x w), so that
 
-    dm/dw = a c (-ky g.R_2,  kx g.R_2,  ky g.R_0 - kx g.R_1),     g the gradient of the interpolated transform,
+    dm/dw = a c (-ky g.R_2,  kx g.R_2,  ky g.R_0 - kx g.R_1),   g the gradient of the interpolated transform,
     dm/dt = 2 pi i k m / box,    dm/da = m / a,    dm/dz_j = a c S_j.
 
-This module is the reference in plain torch, and what runs on a GPU; nunatak.search.normal_kernels is the CPU's.
+This module is the reference in plain torch, and what runs on a GPU; nunatak.search.normal_kernels is the
+CPU's.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from nunatak.search import normal_kernels
 from nunatak.search.candidates import Candidates, ImageSamples, NormalEquations
 
 
-def _columns(block: Tensor, padding: int, candidates: Candidates, images: ImageSamples) -> tuple[Tensor, Tensor]:
+def _columns(
+    block: Tensor, padding: int, candidates: Candidates, images: ImageSamples
+) -> tuple[Tensor, Tensor]:
     """(e, m, 6 + q) complex Jacobian and (e, m) residual in the centred frame."""
     plane = images.plane
     ones = torch.ones_like(candidates.scales)[:, None]

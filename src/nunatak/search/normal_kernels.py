@@ -85,7 +85,7 @@ def _normal_equations(  # type: ignore[no-untyped-def]
                         dx_im += along_x
                         dy_im += along_y
                         dz_im += along_z
-            # The mate's gradient: conj(F(-q)) has gradient -conj(grad F); the sign folds into re and im below.
+            # conj(F(-q)), the mate, has gradient -conj(grad F): the sign folds into re and im below.
             dx_re, dy_re, dz_re = dx_re * sign * padding, dy_re * sign * padding, dz_re * sign * padding
             dx_im, dy_im, dz_im = dx_im * padding, dy_im * padding, dz_im * padding
             normal_re = dx_re * r[2, 0] + dy_re * r[2, 1] + dz_re * r[2, 2]
@@ -98,7 +98,10 @@ def _normal_equations(  # type: ignore[no-untyped-def]
             a = scale * ctf
             column_re[0], column_im[0] = -ky * normal_re * a, -ky * normal_im * a
             column_re[1], column_im[1] = kx * normal_re * a, kx * normal_im * a
-            column_re[2], column_im[2] = (ky * plane_x_re - kx * plane_y_re) * a, (ky * plane_x_im - kx * plane_y_im) * a
+            column_re[2], column_im[2] = (
+                (ky * plane_x_re - kx * plane_y_re) * a,
+                (ky * plane_x_im - kx * plane_y_im) * a,
+            )
             column_re[3], column_im[3] = -kx * turn * sum_im * a, kx * turn * sum_re * a
             column_re[4], column_im[4] = -ky * turn * sum_im * a, ky * turn * sum_re * a
             column_re[5], column_im[5] = sum_re * ctf, sum_im * ctf

@@ -45,6 +45,7 @@ class PolarPlane:
 
     @property
     def in_plane_count(self) -> int:
+        """Number of equidistant in-plane angles that are shifts of indices."""
         return len(self.turns)
 
     def count_within(self, radius_px: int) -> int:

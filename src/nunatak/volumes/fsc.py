@@ -40,7 +40,7 @@ def first_shell_below(correlation: Tensor, threshold: float) -> int:
 
 
 def resolution_A(correlation: Tensor, extent_A: float, threshold: float = 0.143) -> float | None:
-    """Resolution where the curve crosses a threshold, by linear interpolation; None if no shell lies above it.
+    """Resolution where the curve crosses a threshold, by linear interpolation; None if no shell is above it.
 
     Parameters
     ----------

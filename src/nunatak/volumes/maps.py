@@ -24,7 +24,7 @@ def soft_sphere(box_px: int, radius_px: float, edge_px: float = 3.0) -> Tensor:
 
 
 def change_box(maps: Tensor, box_px: int) -> Tensor:
-    """(..., b, b, b) maps resampled onto another box of the same physical size, exact up to the smaller Nyquist.
+    """(..., b, b, b) maps on another box of the same physical size, exact up to the smaller Nyquist.
 
     Projections keep their values in the transforms of convention 4 whatever the box.
     """

@@ -2,7 +2,7 @@
 
 Per voxel of the padded transform the M-step is a small linear system,
 
-    (D + diag(prior)) V = N,     N = sum a c y E[(1, z)],     D = sum c^2 E[(1, z)(1, z)^T]        (theory eq. 7)
+    (D + diag(prior)) V = N,     N = sum a c y E[(1, z)],     D = sum c^2 E[(1, z)(1, z)^T]    (theory eq. 7)
 
 with channels mean, component 1, ..., q; for a single map it is RELION's Wiener filter (Scheres 2012).
 """
@@ -39,11 +39,15 @@ class FourierSums:
 
     @property
     def channels(self) -> int:
+        """Number of maps that are solved for together: the mean and the components."""
         return self.numerator.shape[-1]
 
     def __add__(self, other: FourierSums) -> FourierSums:
         return FourierSums(
-            self.numerator + other.numerator, self.denominator + other.denominator, self.radius_px, self.padding
+            self.numerator + other.numerator,
+            self.denominator + other.denominator,
+            self.radius_px,
+            self.padding,
         )
 
     def scaled(self, factor: float) -> FourierSums:

@@ -22,9 +22,9 @@ class EngineConfig(BaseModel):
         "auto", description="Whether protein is bright or dark in the images; guessed by default."
     )
     flip_hand: bool = Field(False, description="Write the other hand: the data cannot tell the two apart.")
-    restarts: int = Field(8, ge=1, le=256, description="Random starts, of which the best by held-out evidence goes on.")
+    restarts: int = Field(6, ge=1, le=256, description="Random starts, of which the best by held-out evidence goes on.")
     start_updates: int = Field(60, ge=5, description="Updates of a start before the weaker half of them is dropped.")
-    start_batch: int = Field(100, ge=1, description="Images per update of a start.")
+    start_batch: int = Field(200, ge=1, description="Images per update of a start.")
     radius_start_px: int = Field(14, ge=4, description="Fourier radius at which a start begins, Fourier pixels.")
     radius_end_px: int = Field(20, ge=5, description="Fourier radius at which a start ends, Fourier pixels.")
     healpix_order: int = Field(2, ge=1, le=3, description="Grid of the global search: 2 is 15 degrees, 4,608 rotations.")

@@ -40,10 +40,9 @@ class ConsensusConfig:
     radius_end_px: int = 20
     healpix_order: int = 2
     march_updates: int = 72
-    batch: int = 100
-    decay: float = 0.95
+    batch: int = 200
+    decay: float = 0.85
     ridge_fraction: float = 0.1
-    temperature_start: float = 1.0
     shift_extent_px: float = 4.5
     shift_step_px: float = 1.5
     mask_radius_fraction: float = 0.42
@@ -70,10 +69,35 @@ class PolarImages:
     def __len__(self) -> int:
         return len(self.samples)
 
-    def batch(self, rows: Tensor, radius_px: int) -> ImageBatch:
-        """The images of some rows, within a radius."""
+    def batch(self, rows: Tensor, radius_px: int, noise_factor: Tensor | None = None) -> ImageBatch:
+        """The images of some rows, within a radius, whitened for a noise that is larger by a factor per ring."""
         count = self.plane.count_within(radius_px)
-        return ImageBatch(self.samples[rows, :count], self.transfer[rows, :count])
+        samples, transfer = self.samples[rows, :count], self.transfer[rows, :count]
+        if noise_factor is None:
+            return ImageBatch(samples, transfer)
+        scale = noise_factor[self.plane.rings[:count]].rsqrt()
+        return ImageBatch(samples * scale, transfer * scale)
+
+    def ring_power(self, batch: ImageBatch) -> Tensor:
+        """(rings,) power of a batch per ring over what white noise of unit variance has."""
+        count = batch.samples.shape[1]
+        return self._per_ring((batch.samples.abs() ** 2).sum(0), len(batch.samples) * 2 * self.plane.areas[:count])
+
+    def ring_residual(self, batch: ImageBatch, found: MarginalSums, base: Tensor) -> Tensor:
+        """(rings,) expected residual power of a batch per ring, over that of white noise of unit variance.
+
+        sum |y|^2 - 2 Re <sum gamma c y, P> + <sum gamma c^2, |P|^2>, from the sums over directions that the
+        expectation step has made anyway.
+        """
+        count = batch.samples.shape[1]
+        explained = 2 * (found.numerator * base.conj()).real.sum(0) - (found.denominator * base.abs() ** 2).sum(0)
+        rest = (batch.samples.abs() ** 2).sum(0) - explained
+        return self._per_ring(rest, len(batch.samples) * 2 * self.plane.areas[:count])
+
+    def _per_ring(self, values: Tensor, expected: Tensor) -> Tensor:
+        rings = self.plane.rings[: len(values)]
+        total = torch.zeros(int(self.plane.rings.max()) + 1)
+        return total.index_add(0, rings, values) / total.index_add(0, rings, expected).clamp(min=1e-9)
 
 
 @dataclass(frozen=True)
@@ -89,6 +113,9 @@ class ConsensusState:
     shift_sd_px : float
     log_evidence : float
         Per image, decaying mean over recent batches.
+    noise_factor : (radius + 1,) float32
+        Per ring, residual variance over the noise variance: what the map does not explain yet counts as noise, so
+        that posteriors are only as sharp as the map is good. An annealing without a schedule.
     """
 
     maps: Tensor
@@ -96,6 +123,7 @@ class ConsensusState:
     update: int
     shift_sd_px: float
     log_evidence: float
+    noise_factor: Tensor
 
 
 def _mask(box_px: int, config: ConsensusConfig) -> Tensor:
@@ -114,7 +142,8 @@ def random_start(images: PolarImages, config: ConsensusConfig, generator: torch.
     sums = FourierSums(numerator, denominator, config.radius_end_px)
     ridge = relative_ridge(sums, config.ridge_fraction)
     maps = solve_maps(sums, ridge, max(config.radius_start_px - 4, 4), images.box_px)
-    return ConsensusState(maps * _mask(images.box_px, config), empty, 0, config.shift_extent_px, -math.inf)
+    factor = images.ring_power(batch).clamp(min=1.0)
+    return ConsensusState(maps * _mask(images.box_px, config), empty, 0, config.shift_extent_px, -math.inf, factor)
 
 
 def radius_at(update: int, config: ConsensusConfig) -> int:
@@ -123,15 +152,25 @@ def radius_at(update: int, config: ConsensusConfig) -> int:
     return round(config.radius_start_px + (config.radius_end_px - config.radius_start_px) * fraction)
 
 
-def expect(state: ConsensusState, images: PolarImages, rows: Tensor, radius_px: int, temperature: float) -> Iterator[tuple[Tensor, MarginalSums]]:
-    """Posterior sums of some images against a state's map, in chunks that fit the processor's caches."""
+def expect(
+    state: ConsensusState, images: PolarImages, rows: Tensor, radius_px: int, annealed: bool = False
+) -> Iterator[tuple[Tensor, MarginalSums, Tensor]]:
+    """Posterior sums of some images against a state's map, in chunks that fit the processor's caches.
+
+    Yields
+    ------
+    rows of the chunk, its sums, and its residual power per ring over that of the noise
+    """
     plane = images.plane.within(radius_px)
-    block = block_from_maps(state.maps, images.plane.rings.max().item())
+    block = block_from_maps(state.maps, int(images.plane.rings.max()))
     bank = slice_bank(block, images.grid, plane, scoring_dtype(block.device))
     phases = images.phases[:, : len(plane)].contiguous()
+    factor = state.noise_factor if annealed else None
     for part in rows.split(100):
-        batch = images.batch(part, radius_px)
-        yield part, marginal_step(bank, batch, phases, images.shifts_px, state.shift_sd_px, temperature)
+        batch = images.batch(part, radius_px, factor)
+        found = marginal_step(bank, batch, phases, images.shifts_px, state.shift_sd_px)
+        residual = images.ring_residual(batch, found, bank.base)
+        yield part, found, residual if factor is None else residual * factor
 
 
 def _insert(sums: FourierSums, found: MarginalSums, grid: RotationGrid, plane: PolarPlane) -> FourierSums:
@@ -147,16 +186,17 @@ def consensus_update(
     """One batch: expectation over the grid, decayed sums, a new map."""
     radius = radius_at(state.update, config)
     plane = images.plane.within(radius)
-    fraction = min(1.0, state.update / config.march_updates)
-    temperature = config.temperature_start ** (1 - fraction)
     sums = state.sums.scaled(config.decay)
     evidence, moment = 0.0, 0.0
-    for _, found in expect(state, images, rows, radius, temperature):
+    residual = torch.zeros_like(state.noise_factor)
+    for part, found, rest in expect(state, images, rows, radius, annealed=True):
         sums = _insert(sums, found, images.grid, plane)
-        evidence += float(found.log_evidence.sum()) * temperature
-        moment += found.shift_moment
-    evidence /= len(rows)
+        evidence += float(found.log_evidence.sum()) / len(rows)
+        moment += found.shift_moment / len(rows)
+        residual += rest * len(part) / len(rows)
     maps = solve_maps(sums, relative_ridge(sums, config.ridge_fraction), radius, images.box_px)
-    smooth = evidence if math.isinf(state.log_evidence) else 0.8 * state.log_evidence + 0.2 * evidence
-    spread = 0.9 * state.shift_sd_px**2 + 0.1 * (moment / len(rows) / 2 + 0.5 * config.shift_step_px**2)
-    return ConsensusState(maps * _mask(images.box_px, config), sums, state.update + 1, math.sqrt(spread), smooth)
+    spread = 0.9 * state.shift_sd_px**2 + 0.1 * (0.5 * moment + 0.5 * config.shift_step_px**2)
+    factor = torch.where(residual > 0, 0.8 * state.noise_factor + 0.2 * residual, state.noise_factor).clamp(min=1.0)
+    return ConsensusState(
+        maps * _mask(images.box_px, config), sums, state.update + 1, math.sqrt(spread), evidence, factor
+    )

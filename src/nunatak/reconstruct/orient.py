@@ -65,7 +65,7 @@ def _global_search(start: ConsensusState, context: Context) -> Model:
     images, count = context.polar, len(context.cache)
     radius = radius_at(start.update, context.consensus)
     poses, shifts, evidence, done = [], [], [], 0
-    for part, found in expect(start, images, torch.arange(count), radius, 1.0):
+    for part, found, _ in expect(start, images, torch.arange(count), radius):
         poses.append(found.best_pose)
         shifts.append(found.best_shift)
         evidence.append(found.log_evidence)

@@ -35,7 +35,7 @@ def batch_rows(update: int, learning: Tensor, batch: int, context: Context, labe
 def held_out_evidence(state: ConsensusState, images: PolarImages, config: ConsensusConfig, rows: Tensor) -> Tensor:
     """(k,) log evidence against pure noise of images that the state has not learnt from."""
     radius = radius_at(state.update, config)
-    return torch.cat([found.log_evidence for _, found in expect(state, images, rows, radius, 1.0)])
+    return torch.cat([found.log_evidence for _, found, _ in expect(state, images, rows, radius)])
 
 
 def spherical_average(maps: Tensor) -> Tensor:

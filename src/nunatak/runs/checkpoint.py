@@ -28,7 +28,8 @@ SCHEMA = 1
 
 def _pack(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(value, torch.Tensor):
-        tensors[path] = value.detach().cpu().contiguous()
+        # A copy, because states share tensors and the file format does not.
+        tensors[path] = value.detach().cpu().contiguous().clone()
         return {"tensor": path}
     if isinstance(value, Outcome):
         return {"outcome": value.value}

@@ -31,6 +31,8 @@ class SliceBank:
     ----------
     grid : RotationGrid
     plane : PolarPlane
+    base : (d, n) complex64
+        Slices at the directions, not turned.
     features : (p, 2 n) bfloat16 or float32
     power : (p, n) float32
         |P|^2 of each sample.
@@ -38,6 +40,7 @@ class SliceBank:
 
     grid: RotationGrid
     plane: PolarPlane
+    base: Tensor
     features: Tensor
     power: Tensor
 
@@ -100,7 +103,7 @@ def slice_bank(block: Tensor, grid: RotationGrid, plane: PolarPlane, dtype: torc
     base = slice_block(block[..., :1], grid.directions.to(block.device), plane.frequencies)[..., 0]
     features = turn_all(base, plane).flatten(0, 1)
     power = turn_weights(base.abs() ** 2, plane).flatten(0, 1)
-    return SliceBank(grid, plane, features.to(dtype), power)
+    return SliceBank(grid, plane, base, features.to(dtype), power)
 
 
 def shift_phases(shifts_px: Tensor, plane: PolarPlane, box_px: int) -> Tensor:

@@ -64,9 +64,10 @@ def block_from_maps(maps: Tensor, radius_px: int, padding: int = 2) -> Tensor:
 
 
 def maps_from_block(block: Tensor, box_px: int, padding: int = 2) -> Tensor:
-    """(c, d, d, d) maps whose padded transform is the given block: the inverse of block_from_maps.
+    """(c, d, d, d) maps from a block that trilinear insertion has filled; voxels beyond the block are zero.
 
-    Voxels of the transform beyond the block are zero. The adjoint of block_from_maps, with respect to the
+    Insertion too multiplies the map by the window, so it is divided out here as well, and a round trip through
+    block_from_maps gives the map over the window squared. The adjoint of block_from_maps, with respect to the
     whole transform and not its half, is this times padding^3 * box.
     """
     reach = block.shape[2] - 1

@@ -148,7 +148,7 @@ def slice_block(block: Tensor, rotations: Tensor, frequencies: Tensor, padding: 
     """See nunatak.projection.slices.slice_block."""
     channels = block.shape[-1]
     out = torch.empty(len(rotations), len(frequencies), channels, dtype=torch.complex64)
-    flat = torch.view_as_real(out).numpy().reshape(len(rotations), -1)
+    flat = torch.view_as_real(out).numpy().reshape(len(rotations), len(frequencies) * 2 * channels)
     scaled = frequencies.float() * padding
     _slice(
         _floats(block).reshape(-1),
@@ -174,7 +174,7 @@ def insert_block(
     scaled = frequencies.float() * padding
     odd = _COMPLEX_ODD if values.is_complex() else _NONE_ODD
     _insert(
-        _floats(values).reshape(len(rotations), -1),
+        _floats(values).reshape(len(rotations), len(frequencies) * floats),
         tuple(shape),
         _floats(rotations),
         _floats(scaled),

@@ -1,9 +1,9 @@
 """Central slices of padded Fourier volumes, and the adjoint: insertion. The slow reference, in plain torch.
 
 A *block* is the half x >= 0 of a padded, centred transform, (2 r + 1, 2 r + 1, r + 1, c) complex64 in the
-order (z, y, x, channel), its zero frequency at (r, r, 0). Channels are the mean map and the components of a linear
-subspace, which share coordinates and interpolation weights. These functions run on any device; on the CPU
-nunatak.projection.kernels does the same faster.
+order (z, y, x, channel), its zero frequency at (r, r, 0). Channels are the mean map and the components of a
+linear subspace, which share coordinates and interpolation weights. These functions run on any device; on the
+CPU nunatak.projection.kernels does the same faster.
 """
 
 from __future__ import annotations

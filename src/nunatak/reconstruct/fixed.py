@@ -9,7 +9,7 @@ import torch
 from nunatak.core.errors import InputError
 from nunatak.geometry.poses import Poses
 from nunatak.reconstruct.model import Model, SearchPlan, expect, maximize, noise_from_residuals
-from nunatak.reconstruct.passes import finish_radius, scattered, with_gauge
+from nunatak.reconstruct.passes import finish_radius, pure_noise_objective, scattered, with_gauge
 from nunatak.reconstruct.state import Context, RunState
 from nunatak.search.candidates import Candidates
 from nunatak.search.local import LocalPrior
@@ -57,7 +57,8 @@ def given_poses_pass(state: RunState, context: Context) -> RunState:
     judged, power = expect(model, context.cache, plan)
     noise = noise_from_residuals(power, context.cache, model.noise_variance)
     model = maximize(replace(judged, noise_variance=noise), context.cache, context.limit_px, context.mask_fraction, False)
-    record = {"radius_px": model.radius_px, "log_evidence": float(model.log_evidence.mean())}
+    evidence = float(model.log_evidence.mean()) + pure_noise_objective(context, context.noise_variance, context.limit_px)
+    record = {"radius_px": model.radius_px, "log_evidence": evidence}
     return replace(state, model=model, pose_change_deg=0.0, history=(*state.history, record))
 
 
@@ -71,5 +72,6 @@ def fixed_grow_pass(state: RunState, context: Context) -> RunState:
     radius = low if state.passes < half_way else max(low, finish_radius(model, context))
     model = with_gauge(maximize(model, context.cache, radius, context.mask_fraction, True))
     moved, _ = expect(model, context.cache, SearchPlan(radius, _STAY, 0, LocalPrior(pose=False)))
-    record = {"radius_px": radius, "log_evidence": float(moved.log_evidence.mean())}
+    evidence = float(moved.log_evidence.mean()) + pure_noise_objective(context, moved.noise_variance, radius)
+    record = {"radius_px": radius, "log_evidence": evidence}
     return replace(state, model=moved, history=(*state.history, record))

@@ -47,8 +47,11 @@ def _fraction(recipe: Recipe, state: RunState, within: float) -> float:
     return done / sum(costs)
 
 
-def run(recipe: Recipe, context: Context, state: RunState, listeners: Sequence[Listener] = ()) -> RunState:
-    """Run the stages of a recipe from a state to the end; the state may come from a checkpoint."""
+def run(
+    recipe: Recipe, context: Context, state: RunState | None = None, listeners: Sequence[Listener] = ()
+) -> RunState:
+    """Run the stages of a recipe to the end, from the beginning or from the state of a checkpoint."""
+    state = RunState() if state is None else state
     while state.stage < len(recipe.stages):
         stage = recipe.stages[state.stage]
         if state.outcome is not Outcome.RUNNING and not stage.always:

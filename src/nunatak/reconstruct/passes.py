@@ -19,10 +19,10 @@ from nunatak.volumes.fsc import first_shell_below, resolution_A
 _STAY = torch.zeros(1, 3)
 
 
-def _record(state: RunState, model: Model, moved_deg: float, context: Context) -> RunState:
+def _record(state: RunState, model: Model, moved_deg: float, evidence: float, context: Context) -> RunState:
     record: dict[str, Any] = {
         "radius_px": model.radius_px,
-        "log_evidence": float(model.log_evidence.mean()),
+        "log_evidence": evidence,
         "pose_change_deg": moved_deg,
         "fsc_resolution_A": resolution_A(model.correlation[0], context.cache.extent_A),
     }
@@ -33,14 +33,27 @@ def _shift_sd(model: Model) -> float:
     return float(model.candidates.shifts_px.std()) if len(model.candidates) > 1 else 3.0
 
 
-def _step(state: RunState, context: Context, plan: SearchPlan) -> tuple[Model, float]:
-    """Expectation with a plan, noise from what remains; the model and the median pose change in degrees."""
+def _step(state: RunState, context: Context, plan: SearchPlan) -> tuple[Model, float, float]:
+    """Expectation with a plan, noise from what remains.
+
+    Returns
+    -------
+    the model, the median pose change in degrees, and the mean log evidence against pure noise
+    """
     model = state.model
     count = len(context.cache)
     moved, power = expect(model, context.cache, plan, lambda done: context.progress(0.8 * done / count))
     change = geodesic_deg(model.candidates.rotations, moved.candidates.rotations)
     noise = noise_from_residuals(power, context.cache, moved.noise_variance)
-    return replace(moved, noise_variance=noise), float(change.median())
+    evidence = float(moved.log_evidence.mean()) + pure_noise_objective(context, moved.noise_variance, plan.radius_px)
+    return replace(moved, noise_variance=noise), float(change.median()), evidence
+
+
+def pure_noise_objective(context: Context, noise_variance: torch.Tensor, radius_px: int) -> float:
+    """Mean over images of sum |y|^2 / sigma^2 inside a radius: minus the log likelihood of noise alone."""
+    shells = slice(1, radius_px + 1)
+    counts = torch.bincount(context.cache.plane.shells, minlength=len(noise_variance))
+    return float((context.image_power * counts / noise_variance)[shells].sum())
 
 
 def _supported_radius(model: Model, context: Context, threshold: float, margin: int) -> int:
@@ -59,9 +72,9 @@ def refine_pass(state: RunState, context: Context) -> RunState:
     # The first passes look around, because the grid's poses are up to half a step away from the best.
     turns = tangent_offsets(4.0) if state.passes < 2 else _STAY
     plan = SearchPlan(radius, turns, 2, local_prior(context, _shift_sd(model)))
-    moved, change = _step(state, context, plan)
+    moved, change, evidence = _step(state, context, plan)
     reach = min(max(_supported_radius(model, context, 0.143, 5), radius), context.limit_px)
-    return _record(state, maximize(moved, context.cache, reach, context.mask_fraction, False), change, context)
+    return _record(state, maximize(moved, context.cache, reach, context.mask_fraction, False), change, evidence, context)
 
 
 def settled(state: RunState, tolerance_deg: float = 0.15, least: int = 4) -> bool:
@@ -102,8 +115,8 @@ def grow_pass(state: RunState, context: Context) -> RunState:
         model = scattered(model, context.config.latent_dim, context)
     model = with_gauge(maximize(model, context.cache, radius, context.mask_fraction, True))
     plan = SearchPlan(radius, _STAY, 0, LocalPrior(pose=False))
-    moved, _ = _step(replace(state, model=model), context, plan)
-    return _record(state, replace(moved, noise_variance=model.noise_variance), 0.0, context)
+    moved, _, evidence = _step(replace(state, model=model), context, plan)
+    return _record(state, replace(moved, noise_variance=model.noise_variance), 0.0, evidence, context)
 
 
 def joint_pass(state: RunState, context: Context) -> RunState:
@@ -115,8 +128,8 @@ def joint_pass(state: RunState, context: Context) -> RunState:
     model = with_gauge(maximize(state.model, context.cache, min(radius + 2, context.limit_px), context.mask_fraction, True))
     turns = tangent_offsets(6.0) if state.passes < 3 else (tangent_offsets(3.0) if state.passes < 5 else _STAY)
     plan = SearchPlan(min(radius, model.radius_px), turns, 2, local_prior(context, _shift_sd(model)))
-    moved, change = _step(replace(state, model=model), context, plan)
-    return _record(state, moved, change, context)
+    moved, change, evidence = _step(replace(state, model=model), context, plan)
+    return _record(state, moved, change, evidence, context)
 
 
 def split_pass(state: RunState, context: Context) -> RunState:
@@ -124,8 +137,8 @@ def split_pass(state: RunState, context: Context) -> RunState:
     radius = _supported_radius(state.model, context, 0.143, 3)
     model = with_gauge(maximize(state.model, context.cache, radius, context.mask_fraction, False))
     plan = SearchPlan(min(radius, model.radius_px), _STAY, 2, local_prior(context, _shift_sd(model)))
-    moved, change = _step(replace(state, model=model), context, plan)
-    return _record(state, moved, change, context)
+    moved, change, evidence = _step(replace(state, model=model), context, plan)
+    return _record(state, moved, change, evidence, context)
 
 
 def finish_radius(model: Model, context: Context) -> int:

@@ -84,6 +84,8 @@ class Context:
     config : EngineConfig
     poses : Poses or None
         Where the file has them and the recipe uses them.
+    warnings : tuple of str
+        What was noticed about the particles, as sentences.
     progress : Relay
         Told, as a fraction, how much of the current pass is done.
     """
@@ -91,12 +93,18 @@ class Context:
     cache: ImageCache
     config: EngineConfig
     poses: Poses | None = None
+    warnings: tuple[str, ...] = ()
     progress: Relay = field(default_factory=lambda: Relay())
+
+    @cached_property
+    def image_power(self) -> Tensor:
+        """(shells,) mean power of the images."""
+        return self.cache.image_power()
 
     @cached_property
     def noise_variance(self) -> Tensor:
         """(shells,) first guess of the noise: what lies around the particles, never more than the whole image."""
-        return torch.minimum(self.cache.background_power, self.cache.image_power())
+        return torch.minimum(self.cache.background_power, self.image_power)
 
     @cached_property
     def limit_px(self) -> int:
@@ -125,6 +133,7 @@ class Context:
 
     @cached_property
     def mask_fraction(self) -> float:
+        """Radius of the mask as a fraction of the box."""
         return mask_radius_fraction(self.config, self.cache.extent_A)
 
     @cached_property

@@ -16,13 +16,11 @@ from nunatak import __version__
 from nunatak.core.errors import InputError
 from nunatak.io.atomic import write_text
 from nunatak.io.particle_file import GivenOptics
-from nunatak.particles.cache import ImageCache, build_cache
-from nunatak.particles.checks import require_ctf, require_enough
-from nunatak.particles.contrast import guess_contrast_sign
+from nunatak.particles.checks import require_ctf, require_enough, require_poses
 from nunatak.particles.dataset import Particles
 from nunatak.particles.reading import read_particles
-from nunatak.reconstruct.config import mask_radius_fraction
 from nunatak.reconstruct.loop import Listener, run
+from nunatak.reconstruct.prepare import prepare
 from nunatak.reconstruct.recipes import Recipe, find_recipe, fixed_poses
 from nunatak.reconstruct.state import Context, RunState
 from nunatak.runs.checkpoint import load_checkpoint, save_checkpoint
@@ -73,22 +71,9 @@ def read_input(config: InputConfig, require_images: bool = True) -> Particles:
     )
 
 
-def contrast_sign(particles: Particles, job: JobConfig) -> tuple[int, list[str]]:
-    """+1 or -1, and warnings about it."""
-    stated = {"bright": 1, "dark": -1}.get(job.engine.contrast)
-    if stated is not None:
-        return stated, []
-    sign, confidence = guess_contrast_sign(particles, seed=job.engine.seed)
-    word, other = ("bright", "dark") if sign > 0 else ("dark", "bright")
-    if confidence < 0.9:
-        sentence = f"Protein was taken to be {word} in the images, but they hardly tell: if the map looks hollow, try --contrast {other}."
-        return sign, [sentence]
-    return sign, [] if sign > 0 else ["Protein is dark in the images: they were inverted."]
-
-
-def _prepare(job: JobConfig) -> tuple[Particles, ImageCache, list[str]]:
+def _prepare(job: JobConfig) -> tuple[Particles, Context]:
     if job.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda was asked for, but torch sees no CUDA device; use --device cpu or install a CUDA torch.")
+        raise InputError("--device cuda was asked for, but torch sees no CUDA device; use --device cpu.")
     threads = job.threads or torch.get_num_threads()
     torch.set_num_threads(threads)
     numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
@@ -96,14 +81,10 @@ def _prepare(job: JobConfig) -> tuple[Particles, ImageCache, list[str]]:
     require_enough(particles)
     if not job.input.no_ctf:
         require_ctf(particles)
-    sign, warnings = contrast_sign(particles, job)
-    extent = particles.box_px * particles.pixel_size_A
-    circle = mask_radius_fraction(job.engine, extent) * particles.box_px
-    cache = build_cache(particles, sign, circle)
-    if len(cache.flat_images):
-        rows = ", ".join(str(int(row) + 1) for row in cache.flat_images[:3])
-        warnings.append(f"{len(cache.flat_images)} images are constant and carry no information (first rows: {rows}).")
-    return particles, cache, [*particles.warnings, *warnings]
+    if job.command != "abinit":
+        require_poses(particles)
+    _recipe(job)  # an unknown recipe is refused before the images are read
+    return particles, prepare(particles, job.engine, use_poses=job.command != "abinit")
 
 
 def _recipe(job: JobConfig) -> Recipe:
@@ -152,18 +133,36 @@ def resume_run(folder: Path, listeners: Sequence[Listener] = ()) -> RunReport:
 def _go_on(
     job: JobConfig,
     folder: Path,
-    prepared: tuple[Particles, ImageCache, list[str]],
+    prepared: tuple[Particles, Context],
     state: RunState,
     elapsed_s: float,
     listeners: Sequence[Listener],
 ) -> RunReport:
-    particles, cache, warnings = prepared
-    poses = particles.poses if job.command != "abinit" else None
+    particles, context = prepared
     keeper = CheckpointListener(folder, time.monotonic(), elapsed_s)
-    context = Context(cache, job.engine, poses)
     state = run(_recipe(job), context, state, [keeper, *listeners])
-    report = RunReport(
-        job, state, tuple(warnings), keeper.elapsed_s(), peak_memory_MB(), __version__, (folder / "command.txt").read_text().strip()
-    )
-    write_results(folder, particles, cache, report)
+    command = (folder / "command.txt").read_text().strip()
+    report = RunReport(job, state, context.warnings, keeper.elapsed_s(), peak_memory_MB(), __version__, command)
+    write_results(folder, particles, context.cache, report)
     return report
+
+
+def save_run(state: RunState, particles: Particles, context: Context, folder: Path | str) -> Path:
+    """Write a run folder for a run that was made from Python; the folder.
+
+    Raises
+    ------
+    InputError
+        The particles did not come from a file, so that there are no rows to write back.
+    """
+    table = particles.table
+    if table is None:
+        raise InputError("These particles did not come from a file: use nunatak.read_particles to have a run folder.")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    job = JobConfig(input=InputConfig(particles=table.path.resolve()), engine=context.config)
+    write_text(folder / "config.toml", config_text(job))
+    append_history(folder, state, 0.0)
+    report = RunReport(job, state, context.warnings, 0.0, peak_memory_MB(), __version__, "from Python")
+    write_results(folder, particles, context.cache, report)
+    return folder

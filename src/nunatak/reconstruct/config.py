@@ -22,7 +22,7 @@ class EngineConfig(BaseModel):
         "auto", description="Whether protein is bright or dark in the images; guessed by default."
     )
     flip_hand: bool = Field(False, description="Write the other hand: the data cannot tell the two apart.")
-    restarts: int = Field(6, ge=1, le=256, description="Random starts, of which the best by held-out evidence goes on.")
+    restarts: int = Field(4, ge=1, le=256, description="Random starts, of which the best by held-out evidence goes on.")
     start_updates: int = Field(60, ge=5, description="Updates of a start before the weaker half of them is dropped.")
     start_batch: int = Field(200, ge=1, description="Images per update of a start.")
     radius_start_px: int = Field(14, ge=4, description="Fourier radius at which a start begins, Fourier pixels.")

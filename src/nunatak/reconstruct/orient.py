@@ -12,7 +12,7 @@ from nunatak.projection.gridding import block_from_maps
 from nunatak.reconstruct.consensus import ConsensusState, expect, radius_at
 from nunatak.reconstruct.model import Model, SearchPlan
 from nunatak.reconstruct.model import expect as search_locally
-from nunatak.reconstruct.starts import held_out_evidence, spherical_average
+from nunatak.reconstruct.starts import held_out_evidence, spherical_average, winner
 from nunatak.reconstruct.state import Context, Outcome, RunState
 from nunatak.search.candidates import Candidates
 from nunatak.search.local import LocalPrior
@@ -36,7 +36,7 @@ def structure_gain(start: ConsensusState, context: Context) -> tuple[float, floa
 
 def orient_pass(state: RunState, context: Context) -> RunState:
     """Search every particle over the whole grid with the winner's map, then locally; or find no structure."""
-    start, label = state.starts[0], state.start_labels[0]
+    start, label = winner(state)
     gain, error = structure_gain(start, context)
     record = {"restart": label, "structure_gain": gain, "structure_gain_error": error}
     if not gain > max(1.0, 4 * error):
@@ -47,7 +47,7 @@ def orient_pass(state: RunState, context: Context) -> RunState:
     plan = SearchPlan(radius, tangent_offsets(7.5), 3, local_prior(context, start.shift_sd_px))
     moved, _ = search_locally(model, context.cache, plan, lambda done: context.progress(0.5 + 0.5 * done / len(context.cache)))
     record["log_evidence"] = float(moved.log_evidence.mean())
-    return replace(state, model=moved, starts=state.starts[:1], history=(*state.history, record))
+    return replace(state, model=moved, starts=(start,), start_labels=(label,), history=(*state.history, record))
 
 
 def start_radius(context: Context) -> int:

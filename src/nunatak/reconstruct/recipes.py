@@ -10,7 +10,7 @@ from nunatak.reconstruct import passes
 from nunatak.reconstruct.config import EngineConfig
 from nunatak.reconstruct.fixed import fixed_grow_pass, given_poses_pass
 from nunatak.reconstruct.orient import orient_pass
-from nunatak.reconstruct.starts import race_length, race_pass
+from nunatak.reconstruct.starts import race_decided, race_length, race_pass
 from nunatak.reconstruct.state import Context, RunState
 
 
@@ -61,10 +61,14 @@ def _finish() -> Stage:
     return Stage("final maps and confidence", passes.finish_pass, 1, cost=1.5, always=True)
 
 
+def _decided(config: EngineConfig) -> Callable[[RunState], bool]:
+    return lambda state: race_decided(state, config.start_updates)
+
+
 def ab_initio(config: EngineConfig) -> Recipe:
     """Poses, latents and maps from nothing."""
     stages = [
-        Stage("random starts", race_pass, race_length(config.restarts), cost=1.0),
+        Stage("random starts", race_pass, race_length(config.restarts), _decided(config)),
         Stage("orienting all particles", orient_pass, 1, cost=2.0),
     ]
     if config.latent_dim:

@@ -104,3 +104,19 @@ def race_pass(state: RunState, context: Context) -> RunState:
         "log_evidence": evidence,
     }
     return replace(state, starts=tuple(starts), start_labels=tuple(labels), history=(*state.history, record))
+
+
+def winner(state: RunState) -> tuple[ConsensusState, int]:
+    """The start of highest held-out evidence, and its number."""
+    best = max(range(len(state.starts)), key=lambda i: state.starts[i].log_evidence)
+    return state.starts[best], state.start_labels[best]
+
+
+def race_decided(state: RunState, least_updates: int, tolerance: float = 0.015) -> bool:
+    """Two starts that were given more than one round agree with the best: more updates would change nothing.
+
+    Starts that have not found the structure differ from each other; those that have end at the same evidence.
+    """
+    best = winner(state)[0].log_evidence
+    agree = [s for s in state.starts if s.update > least_updates and s.log_evidence > (1 - tolerance) * best]
+    return best > 0 and len(agree) >= 2

@@ -105,7 +105,7 @@ def test_friedel_mates_complete_the_plane() -> None:
 
 
 def test_gradient_of_slices_is_that_of_their_samples() -> None:
-    """Turning a slice by a small angle moves its samples along the gradient; where cells are crossed it jumps."""
+    """A slice that is turned a little moves along the gradient; where cells are crossed it jumps."""
     box, radius = 16, 5
     generator = torch.Generator().manual_seed(3)
     centre = torch.arange(box) - box // 2

@@ -66,7 +66,7 @@ def block_from_maps(maps: Tensor, radius_px: int, padding: int = 2) -> Tensor:
 def maps_from_block(block: Tensor, box_px: int, padding: int = 2) -> Tensor:
     """(c, d, d, d) maps from a block that trilinear insertion has filled; voxels beyond the block are zero.
 
-    Insertion too multiplies the map by the window, so it is divided out here as well, and a round trip through
+    Insertion too multiplies the map by the window, so it is divided out here as well: a round trip through
     block_from_maps gives the map over the window squared. The adjoint of block_from_maps, with respect to the
     whole transform and not its half, is this times padding^3 * box.
     """

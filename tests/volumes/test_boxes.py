@@ -43,7 +43,7 @@ def test_transforms_keep_their_values(small: int, large: int) -> None:
 
 
 def test_slices_do_not_depend_on_the_box() -> None:
-    """The engine's working boxes are smaller than the images': interpolation alone may differ, 1 % measured."""
+    """Working boxes are smaller than the images': only interpolation may differ."""
     axis = np.arange(32) - 16.0
     z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
     volume = torch.from_numpy(np.exp(-((x - 3) ** 2 + y**2 + (z + 2) ** 2) / 18)).float()[None]
@@ -55,10 +55,10 @@ def test_slices_do_not_depend_on_the_box() -> None:
 
 
 def test_a_change_of_box_resamples_the_same_density() -> None:
-    """Every second voxel of a doubled box is a voxel of the small one, but for the scale of the projections."""
+    """Every second voxel of a doubled box is a voxel of the small one, over the square of the factor."""
     maps = band_limited(12, 5)
     fine = change_box(maps, 24)
-    # A projection sums half as many voxels along the view, over an image transform divided by half the box.
+    # Twice as many voxels along the view, and the transform of an image is divided by twice the box.
     torch.testing.assert_close(fine[:, ::2, ::2, ::2] * 4, maps, rtol=0, atol=1e-12)
 
 

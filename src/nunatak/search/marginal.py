@@ -2,10 +2,10 @@
 
 With whitened, CTF-multiplied features x of an image per trial shift and features P of the turned slices,
 
-    log p(x | pose, shift) = <x, P> - 1/2 <c^2, |P|^2> + const                                   (theory eq. 4)
+    log p(x | pose, shift) = <x, P> - 1/2 <c^2, |P|^2> + const               (theory eq. 4)
 
-is a product over all (image, shift) x pose pairs; the posterior weights times the same features give one summed
-slice per pose (theory eq. 6), so that only the grid's directions are inserted, not images times poses.
+is a product over all (image, shift) x pose pairs; the posterior weights times the same features give one
+summed slice per pose (theory eq. 6), so that only the grid's directions are inserted, not images times poses.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def slice_bank(block: Tensor, grid: RotationGrid, plane: PolarPlane, dtype: torc
 
 
 def shift_phases(shifts_px: Tensor, plane: PolarPlane, box_px: int) -> Tensor:
-    """(s, n) complex64 factors exp(-2 pi i k.t / box) that centre an image whose shift is t (convention 3)."""
+    """(s, n) complex64 factors exp(-2 pi i k.t / box): they centre an image of shift t (convention 3)."""
     angle = -2 * math.pi / box_px * (shifts_px.double() @ plane.frequencies.T)
     return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
 
@@ -120,7 +120,12 @@ def _shifted_features(batch: ImageBatch, phases: Tensor, dtype: torch.dtype) -> 
 
 
 def marginal_step(
-    bank: SliceBank, batch: ImageBatch, phases: Tensor, shifts_px: Tensor, shift_sd_px: float, temperature: float = 1.0
+    bank: SliceBank,
+    batch: ImageBatch,
+    phases: Tensor,
+    shifts_px: Tensor,
+    shift_sd_px: float,
+    temperature: float = 1.0,
 ) -> MarginalSums:
     """Posterior over the whole grid for a batch, and its sums.
 
@@ -145,7 +150,7 @@ def marginal_step(
 def _score(
     bank: SliceBank, batch: ImageBatch, phases: Tensor, shifts: tuple[Tensor, float]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Features of the shifted images, their products with all slices, the norm term and the shifts' log prior."""
+    """Features of shifted images, their products with all slices, the norm term, the shifts' log prior."""
     shifts_px, shift_sd_px = shifts
     features = _shifted_features(batch, phases, bank.features.dtype)
     norm = 0.5 * (batch.transfer**2 @ bank.power.T)
@@ -182,7 +187,9 @@ def mass_near(
     return (weights * near).sum(1), evidence - math.log(len(bank.features))
 
 
-def _dense_sums(bank: SliceBank, batch: ImageBatch, features: Tensor, shifts_px: Tensor, scores: Tensor) -> MarginalSums:
+def _dense_sums(
+    bank: SliceBank, batch: ImageBatch, features: Tensor, shifts_px: Tensor, scores: Tensor
+) -> MarginalSums:
     """Every score exponentiated and every weight summed, as a second matrix product: the reference."""
     poses, directions = len(bank.features), len(bank.grid.directions)
     shape = (directions, bank.grid.in_plane_count, -1)

@@ -15,6 +15,9 @@ from torch import Tensor
 
 from nunatak.core.fourier import HalfPlane, images_from_samples
 
+# Radius over the box outside which only background is expected: just inside the box's edge.
+_CIRCLE_FRACTION = 0.47
+
 
 @dataclass(frozen=True)
 class PolarPlane:
@@ -82,12 +85,18 @@ def polar_plane(radius_px: int, in_plane_count: int) -> PolarPlane:
 
 
 def polar_transform(plane: PolarPlane, box_px: int) -> Tensor:
-    """(box * box, n) complex64 matrix that takes centred real images to polar samples, divided by the box."""
+    """(box * box, n) complex64 matrix that takes centred real images to polar samples, divided by the box.
+
+    The half-plane lacks the zero frequency, a constant, which matters between the points of its lattice: it is
+    fixed by taking the background in the corners to be zero. Else a molecule's samples are 4 to 10 % off.
+    """
     x = torch.arange(box_px, dtype=torch.float64) - box_px // 2
     phase = lambda k: torch.polar(torch.ones(1, dtype=torch.float64), -2 * math.pi * x[:, None] * k / box_px)  # noqa: E731
     phase_x = phase(plane.frequencies[:, 0]).to(torch.complex64)
     phase_y = phase(plane.frequencies[:, 1]).to(torch.complex64)
-    return (phase_y[:, None, :] * phase_x[None, :, :]).reshape(box_px * box_px, -1) / box_px
+    transform = (phase_y[:, None, :] * phase_x[None, :, :]).reshape(box_px * box_px, -1) / box_px
+    corners = ((x[:, None] ** 2 + x[None] ** 2).sqrt() > _CIRCLE_FRACTION * box_px).flatten()
+    return transform - (corners / corners.sum()).float()[:, None] * transform.sum(0)
 
 
 def polar_samples(samples: Tensor, cartesian: HalfPlane, transform: Tensor) -> Tensor:

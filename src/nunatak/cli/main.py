@@ -46,7 +46,10 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"nunatak {__version__}")
         sys.exit(0)
     if words[0] not in COMMANDS:
-        print(f"nunatak: there is no command '{words[0]}'; expected one of: {', '.join(COMMANDS)}.", file=sys.stderr)
+        print(
+            f"nunatak: there is no command '{words[0]}'; expected one of: {', '.join(COMMANDS)}.",
+            file=sys.stderr,
+        )
         sys.exit(2)
     debug = "--debug" in words
     sys.exit(_guarded(words[0], [word for word in words[1:] if word != "--debug"], debug))
@@ -65,7 +68,10 @@ def _guarded(command: str, words: list[str], debug: bool) -> int:
         print(f"nunatak {command}: {error}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
-        print(f"\nnunatak {command}: stopped; `nunatak resume RUN` goes on from the last checkpoint.", file=sys.stderr)
+        print(
+            f"\nnunatak {command}: stopped; `nunatak resume RUN` goes on from the last checkpoint.",
+            file=sys.stderr,
+        )
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -73,6 +79,10 @@ def _guarded(command: str, words: list[str], debug: bool) -> int:
     except (OSError, MemoryError) as error:
         if debug:
             raise
-        reason = getattr(error, "strerror", None) or "not enough memory" if isinstance(error, MemoryError) else str(error)
+        reason = (
+            getattr(error, "strerror", None) or "not enough memory"
+            if isinstance(error, MemoryError)
+            else str(error)
+        )
         print(f"nunatak {command}: {reason}; what was written before stays valid.", file=sys.stderr)
         return 1

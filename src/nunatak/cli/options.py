@@ -56,7 +56,9 @@ def _problem(error: ValidationError) -> str:
 
 def fields_of(values: BaseModel, model: type[Model]) -> Model:
     """A model made of those fields of another that it shares with it."""
-    picked: dict[str, Any] = {name: getattr(values, name) for name in model.model_fields if hasattr(values, name)}
+    picked: dict[str, Any] = {
+        name: getattr(values, name) for name in model.model_fields if hasattr(values, name)
+    }
     return model(**picked)
 
 

@@ -37,7 +37,11 @@ class TerminalListener:
 
     def on_progress(self, progress: RunProgress) -> None:
         """Move the bar."""
-        counted = f"{progress.stage} {progress.passes + 1}/{progress.limit}" if progress.limit > 1 else progress.stage
+        counted = (
+            f"{progress.stage} {progress.passes + 1}/{progress.limit}"
+            if progress.limit > 1
+            else progress.stage
+        )
         self._progress.update(self._task, description=counted, completed=progress.fraction)
         if progress.stage != self._stage and not self._console.is_terminal:
             print(f"{progress.stage} ({progress.fraction:.0%} done)", file=sys.stderr, flush=True)

@@ -34,7 +34,10 @@ def _pack(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(value, Outcome):
         return {"outcome": value.value}
     if dataclasses.is_dataclass(value):
-        packed = {f.name: _pack(getattr(value, f.name), f"{path}.{f.name}", tensors) for f in dataclasses.fields(value)}
+        packed = {
+            f.name: _pack(getattr(value, f.name), f"{path}.{f.name}", tensors)
+            for f in dataclasses.fields(value)
+        }
         return {"class": type(value).__name__, "fields": packed}
     if isinstance(value, tuple):
         return {"tuple": [_pack(item, f"{path}.{i}", tensors) for i, item in enumerate(value)]}
@@ -71,7 +74,13 @@ def save_checkpoint(folder: Path, state: RunState, elapsed_s: float) -> None:
     tree = _pack(state, "state", tensors)
     with atomic_path(folder / name) as path:
         save_file(tensors, path)
-    content = {"schema": SCHEMA, "tensors": name, "sha256": _digest(folder / name), "elapsed_s": elapsed_s, "state": tree}
+    content = {
+        "schema": SCHEMA,
+        "tensors": name,
+        "sha256": _digest(folder / name),
+        "elapsed_s": elapsed_s,
+        "state": tree,
+    }
     write_text(folder / "current.json", json.dumps(content))
     for old in folder.glob("state-*.safetensors"):
         if old.name != name:
@@ -93,9 +102,13 @@ def load_checkpoint(folder: Path) -> tuple[RunState, float] | None:
         content = json.loads(index.read_text())
         tensors_path = folder / content["tensors"]
         if content["schema"] != SCHEMA:
-            raise InputError(f"{index} has schema {content['schema']}, expected {SCHEMA}: start the run anew.")
+            raise InputError(
+                f"{index} has schema {content['schema']}, expected {SCHEMA}: start the run anew."
+            )
         if _digest(tensors_path) != content["sha256"]:
             raise InputError(f"{tensors_path} is damaged (its checksum does not match): start the run anew.")
         return _unpack(content["state"], load_file(tensors_path)), float(content["elapsed_s"])
     except (OSError, KeyError, ValueError, TypeError) as error:
-        raise InputError(f"The checkpoint in {folder} cannot be read ({error}): start the run anew.") from error
+        raise InputError(
+            f"The checkpoint in {folder} cannot be read ({error}): start the run anew."
+        ) from error

@@ -106,7 +106,9 @@ def start_run(job: JobConfig, folder: Path, command: str, listeners: Sequence[Li
         The folder already holds a run, or the input cannot be used; nothing is written then.
     """
     if (folder / "config.toml").exists():
-        raise InputError(f"{folder} already holds a run: go on with `nunatak resume {folder}`, or choose another folder.")
+        raise InputError(
+            f"{folder} already holds a run: go on with `nunatak resume {folder}`, or choose another folder."
+        )
     prepared = _prepare(job)
     folder.mkdir(parents=True, exist_ok=True)
     absolute = job.input.model_copy(update={"particles": job.input.particles.resolve()})
@@ -142,7 +144,9 @@ def _go_on(
     keeper = CheckpointListener(folder, time.monotonic(), elapsed_s)
     state = run(_recipe(job), context, state, [keeper, *listeners])
     command = (folder / "command.txt").read_text().strip()
-    report = RunReport(job, state, context.warnings, keeper.elapsed_s(), peak_memory_MB(), __version__, command)
+    report = RunReport(
+        job, state, context.warnings, keeper.elapsed_s(), peak_memory_MB(), __version__, command
+    )
     write_results(folder, particles, context.cache, report)
     return report
 
@@ -157,7 +161,9 @@ def save_run(state: RunState, particles: Particles, context: Context, folder: Pa
     """
     table = particles.table
     if table is None:
-        raise InputError("These particles did not come from a file: use nunatak.read_particles to have a run folder.")
+        raise InputError(
+            "These particles did not come from a file: use nunatak.read_particles to have a run folder."
+        )
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     job = JobConfig(input=InputConfig(particles=table.path.resolve()), engine=context.config)

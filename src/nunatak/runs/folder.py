@@ -102,7 +102,9 @@ def write_results(folder: Path, particles: Particles, cache: ImageCache, report:
     write_json(folder / "summary.json", _summary(cache, report))
 
 
-def _write_particles(folder: Path, particles: Particles, cache: ImageCache, state: RunState, flip: bool) -> None:
+def _write_particles(
+    folder: Path, particles: Particles, cache: ImageCache, state: RunState, flip: bool
+) -> None:
     model, table = state.model, particles.table
     if model is None or not isinstance(table, ParticleFile):
         return
@@ -139,5 +141,8 @@ def _summary(cache: ImageCache, report: RunReport) -> dict[str, Any]:
         "latent_dim": report.job.engine.latent_dim,
         "wall_s": round(report.wall_s, 2),
         "peak_memory_MB": round(report.peak_memory_MB, 1),
-        "warnings": [*report.warnings, *particle_warnings(report.state, cache, report.job.engine, resolution)],
+        "warnings": [
+            *report.warnings,
+            *particle_warnings(report.state, cache, report.job.engine, resolution),
+        ],
     }

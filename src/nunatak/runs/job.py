@@ -20,11 +20,15 @@ class InputConfig(BaseModel):
 
     particles: Path = Field(description="A .star, .cs, .mrcs, .mrc, or a .txt list of stacks.")
     datadir: Path | None = Field(None, description="Folder in which image paths are looked for first.")
-    passthrough: Path | None = Field(None, description="cryoSPARC passthrough .cs, where it does not lie beside.")
+    passthrough: Path | None = Field(
+        None, description="cryoSPARC passthrough .cs, where it does not lie beside."
+    )
     pixel_size_A: float | None = Field(None, gt=0, description="Pixel size; replaces the file's.")
     voltage_kV: float | None = Field(None, gt=0, description="Acceleration voltage; replaces the file's.")
     spherical_aberration_mm: float | None = Field(None, ge=0, description="Cs; replaces the file's.")
-    amplitude_contrast: float | None = Field(None, ge=0, lt=1, description="Amplitude contrast; replaces the file's.")
+    amplitude_contrast: float | None = Field(
+        None, ge=0, lt=1, description="Amplitude contrast; replaces the file's."
+    )
     defocus_A: float | None = Field(None, description="One defocus for all particles, underfocus positive.")
     no_ctf: bool = Field(False, description="Take the images as having no CTF.")
 
@@ -57,7 +61,9 @@ def read_config(path: Path) -> JobConfig:
     try:
         return JobConfig(**tomllib.loads(path.read_text()))
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): expected the config.toml of a run.") from error
+        raise InputError(
+            f"{path} cannot be read ({error.strerror}): expected the config.toml of a run."
+        ) from error
     except (tomllib.TOMLDecodeError, ValidationError, TypeError) as error:
         raise InputError(f"{path} is not the configuration of a run: {first_problem(error)}") from error
 

@@ -63,7 +63,9 @@ def selected_rows(run_dir: Path, selection: Selection) -> NDArray[np.bool_]:
     if selection.above is not None or selection.below is not None:
         latents = _array(run_dir / "latents.npy", "a homogeneous run has no latents")
         if selection.component >= latents.shape[1]:
-            raise InputError(f"There is no latent component {selection.component}: the run has {latents.shape[1]}.")
+            raise InputError(
+                f"There is no latent component {selection.component}: the run has {latents.shape[1]}."
+            )
         values = latents[:, selection.component]
         keep &= values >= (-np.inf if selection.above is None else selection.above)
         keep &= values <= (np.inf if selection.below is None else selection.below)

@@ -16,7 +16,9 @@ def add_truth(run_dir: Path, truth_dir: Path) -> Figures:
     try:
         summary = json.loads(path.read_text())
     except (OSError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}): expected the folder of a finished run.") from error
+        raise InputError(
+            f"{path} cannot be read ({error}): expected the folder of a finished run."
+        ) from error
     volumes = run_dir / "volumes"
     has_maps = any(volumes.glob("vol_*.mrc"))
     figures = evaluate_run(run_dir, truth_dir, volumes if has_maps else None)

@@ -44,7 +44,9 @@ def particle_warnings(
     warnings: list[str] = []
     count = len(cache)
     if resolution_A is not None:
-        needed = particles_needed(2 * mask_radius_fraction(config, cache.extent_A) * cache.extent_A, resolution_A)
+        needed = particles_needed(
+            2 * mask_radius_fraction(config, cache.extent_A) * cache.extent_A, resolution_A
+        )
         if count < needed:
             warnings.append(
                 f"{count:,} particles are too few for the claimed {resolution_A:.1f} Å: at least about {needed:,} would be needed; "
@@ -55,7 +57,11 @@ def particle_warnings(
     if state.confidence is not None and state.outcome is not Outcome.NO_STRUCTURE:
         doubtful = float((state.confidence < 0.5).float().mean())
         if doubtful > 0.3:
-            warnings.append(f"{doubtful:.0%} of the particles have a doubtful orientation (confidence under 0.5).")
+            warnings.append(
+                f"{doubtful:.0%} of the particles have a doubtful orientation (confidence under 0.5)."
+            )
     if state.outcome is Outcome.NO_STRUCTURE:
-        warnings.append("No structure was found: poses and map are written for inspection only and mean nothing.")
+        warnings.append(
+            "No structure was found: poses and map are written for inspection only and mean nothing."
+        )
     return warnings

@@ -25,12 +25,17 @@ class LatentVolumes:
 
     def __init__(self, run_dir: Path) -> None:
         path = run_dir / "model.safetensors"
-        require(path.exists(), f"{run_dir} holds no finished run (model.safetensors is missing); use `nunatak resume` first.")
+        require(
+            path.exists(),
+            f"{run_dir} holds no finished run (model.safetensors is missing); use `nunatak resume` first.",
+        )
         with safe_open(path, framework="numpy") as stored:
             self.maps: NDArray[np.float32] = stored.get_tensor("maps")
             self.pixel_size_A = float(stored.metadata()["pixel_size_A"])
         latents = run_dir / "latents.npy"
-        self.latents = np.load(latents, allow_pickle=False) if latents.exists() else np.zeros((0, 0), np.float32)
+        self.latents = (
+            np.load(latents, allow_pickle=False) if latents.exists() else np.zeros((0, 0), np.float32)
+        )
 
     @property
     def latent_dim(self) -> int:
@@ -40,7 +45,8 @@ class LatentVolumes:
     def at(self, latent: NDArray) -> NDArray[np.float32]:
         """(d, d, d) map at a (q,) position."""
         require(
-            len(latent) == self.latent_dim, f"A latent position of this run has {self.latent_dim} numbers; got {len(latent)}."
+            len(latent) == self.latent_dim,
+            f"A latent position of this run has {self.latent_dim} numbers; got {len(latent)}.",
         )
         return self.maps[0] + np.tensordot(np.asarray(latent, np.float32), self.maps[1:], 1)
 
@@ -68,7 +74,9 @@ def write_volumes_at_particles(run_dir: Path, out: Path, particles: Iterable[int
 
 def write_volumes_at_latents(run_dir: Path, out: Path, positions: NDArray) -> list[Path]:
     """vol_000000.mrc, ... for the rows of (k, q) positions."""
-    require(positions.ndim == 2, f"Latent positions are expected as a (k, q) array; got shape {positions.shape}.")
+    require(
+        positions.ndim == 2, f"Latent positions are expected as a (k, q) array; got shape {positions.shape}."
+    )
     return _write(LatentVolumes(run_dir), out, [(f"vol_{i:06d}.mrc", z) for i, z in enumerate(positions)])
 
 
@@ -106,4 +114,6 @@ def write_path(run_dir: Path, out: Path, component: int = 0, count: int = 10) ->
     order = np.argsort(volumes.latents[:, component])
     inner = order[int(0.02 * len(order)) : max(int(0.98 * len(order)), 1)]
     bins = np.array_split(inner, min(count, len(inner)))
-    return _write(volumes, out, [(f"path_{i:02d}.mrc", volumes.latents[rows].mean(0)) for i, rows in enumerate(bins)])
+    return _write(
+        volumes, out, [(f"path_{i:02d}.mrc", volumes.latents[rows].mean(0)) for i, rows in enumerate(bins)]
+    )

@@ -20,7 +20,9 @@ class Options(BaseModel):
 
 def run(words: list[str]) -> int:
     """Run the command; its exit status."""
-    options = parse(Options, words, "analyze", "Cluster the latents, write representative maps and the report.")
+    options = parse(
+        Options, words, "analyze", "Cluster the latents, write representative maps and the report."
+    )
     from nunatak.cli.running import conclude
     from nunatak.runs import volumes
     from nunatak.runs.truth import add_truth

@@ -14,14 +14,18 @@ from nunatak.cli.options import parse
 class Options(BaseModel):
     """Options of the command."""
 
-    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Field(Path("demo-run"), description="Folder of the run.")
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Field(
+        Path("demo-run"), description="Folder of the run."
+    )
     seed: int = Field(0, ge=0, description="Seed of the simulation and of the run.")
     threads: int = Field(0, ge=0, description="Threads; 0 takes all cores.")
 
 
 def run(words: list[str]) -> int:
     """Run the command; its exit status."""
-    options = parse(Options, words, "demo", "Simulate a swinging molecule, reconstruct it from nothing, report.")
+    options = parse(
+        Options, words, "demo", "Simulate a swinging molecule, reconstruct it from nothing, report."
+    )
     import shutil
 
     from nunatak.cli.running import conclude, execute
@@ -37,13 +41,19 @@ def run(words: list[str]) -> int:
         # A demo is remade, not kept: it holds nothing that the command cannot make again.
         shutil.rmtree(options.output)
     config = demo_config(options.seed)
-    print(f"simulating {config.particles:,} images of a molecule whose arm swings by {config.hinge_degrees:g} degrees to either side")
+    print(
+        f"simulating {config.particles:,} images of a molecule whose arm swings by {config.hinge_degrees:g} degrees to either side"
+    )
     write_simulation(truth, config)
     engine = EngineConfig(latent_dim=2, seed=options.seed, restarts=4)
-    job = JobConfig(threads=options.threads, input=InputConfig(particles=truth / "particles.star"), engine=engine)
+    job = JobConfig(
+        threads=options.threads, input=InputConfig(particles=truth / "particles.star"), engine=engine
+    )
     execute(job, options.output, report=False)
     write_path(options.output, options.output / "volumes", count=7)
-    write_volumes_at_particles(options.output, options.output / "volumes", range(0, config.particles, config.particles // 20))
+    write_volumes_at_particles(
+        options.output, options.output / "volumes", range(0, config.particles, config.particles // 20)
+    )
     figures = add_truth(options.output, truth)
     conclude(options.output)
     print("against the truth of the simulation:")

@@ -15,7 +15,9 @@ class Options(BaseModel):
 
     run: Positional[Path] = Field(description="Folder of the run.")
     truth: Path = Field(description="Folder that `nunatak simulate` wrote.")
-    volumes: Path | None = Field(None, description="Folder of maps vol_000123.mrc to score, one per particle index.")
+    volumes: Path | None = Field(
+        None, description="Folder of maps vol_000123.mrc to score, one per particle index."
+    )
     max_volumes: int = Field(60, ge=1, description="At most so many maps are scored.")
 
 
@@ -24,5 +26,7 @@ def run(words: list[str]) -> int:
     options = parse(Options, words, "evaluate", "Compare a run with the truth of its simulation.")
     from nunatak.metrics.evaluate import evaluate_run
 
-    print(json.dumps(evaluate_run(options.run, options.truth, options.volumes, options.max_volumes), indent=1))
+    print(
+        json.dumps(evaluate_run(options.run, options.truth, options.volumes, options.max_volumes), indent=1)
+    )
     return 0

@@ -17,7 +17,12 @@ class Options(BaseModel):
 
 def run(words: list[str]) -> int:
     """Run the command; its exit status."""
-    options = parse(Options, words, "resume", "Go on with a run that was stopped, to the same numbers as without the stop.")
+    options = parse(
+        Options,
+        words,
+        "resume",
+        "Go on with a run that was stopped, to the same numbers as without the stop.",
+    )
     from nunatak.cli.running import conclude
     from nunatak.cli.terminal import TerminalListener
     from nunatak.runs.execute import resume_run

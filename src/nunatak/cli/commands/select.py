@@ -30,7 +30,13 @@ def run(words: list[str]) -> int:
 
     clusters = None if options.cluster is None else tuple(int(word) for word in options.cluster.split(","))
     selection = Selection(
-        options.max_junk, options.min_confidence, clusters, options.component, options.above, options.below, options.invert
+        options.max_junk,
+        options.min_confidence,
+        clusters,
+        options.component,
+        options.above,
+        options.below,
+        options.invert,
     )
     kept, total = write_selection(options.run, options.output, selection)
     print(f"{kept:,} of {total:,} particles in {options.output}")

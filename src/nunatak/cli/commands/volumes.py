@@ -17,7 +17,9 @@ class Options(BaseModel):
     output: Output = Field(description="Folder for the maps.")
     at_particles: str | None = Field(None, description="0-based particle indices: 0,57,99.")
     at_latents: Path | None = Field(None, description="A (k, q) .npy of latent positions.")
-    kmeans: int | None = Field(None, ge=1, description="As many maps, at the particles nearest to k-means centres.")
+    kmeans: int | None = Field(
+        None, ge=1, description="As many maps, at the particles nearest to k-means centres."
+    )
     path: int | None = Field(None, ge=0, description="Maps along this latent component, from 0.")
     steps: int = Field(10, ge=2, description="Maps along a path.")
 
@@ -31,9 +33,13 @@ def run(words: list[str]) -> int:
     from nunatak.runs import volumes
 
     if options.at_particles is not None:
-        written = volumes.write_volumes_at_particles(options.run, options.output, _indices(options.at_particles))
+        written = volumes.write_volumes_at_particles(
+            options.run, options.output, _indices(options.at_particles)
+        )
     elif options.at_latents is not None:
-        written = volumes.write_volumes_at_latents(options.run, options.output, _positions(options.at_latents))
+        written = volumes.write_volumes_at_latents(
+            options.run, options.output, _positions(options.at_latents)
+        )
     elif options.kmeans is not None:
         written = volumes.write_volumes_at_clusters(options.run, options.output, options.kmeans)
     else:

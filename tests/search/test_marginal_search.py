@@ -209,7 +209,7 @@ def test_flat_posteriors_take_the_dense_path_in_bfloat16() -> None:
 def test_bfloat16_scores_cost_little(signal: float, evidence_error: float, sums_error: float) -> None:
     """The whole fast path against float32: scores are rounded to 1/256, so clear images lose the most.
 
-    Largest error of the log evidence and relative error of the sums: 0.008 and 0.008, 0.03 and 0.025, 0.17 and
+    Largest error of log evidence and relative error of the sums: 0.008 and 0.008, 0.03 and 0.025, 0.17 and
     0.15 measured.
     """
     search = make_search(20, signal=signal, order=2)

@@ -87,7 +87,7 @@ def polar_plane(radius_px: int, in_plane_count: int) -> PolarPlane:
 def polar_transform(plane: PolarPlane, box_px: int) -> Tensor:
     """(box * box, n) complex64 matrix that takes centred real images to polar samples, divided by the box.
 
-    The half-plane lacks the zero frequency, a constant, which matters between the points of its lattice: it is
+    The half-plane lacks the zero frequency, a constant, which matters between its lattice points: it is
     fixed by taking the background in the corners to be zero. Else a molecule's samples are 4 to 10 % off.
     """
     x = torch.arange(box_px, dtype=torch.float64) - box_px // 2

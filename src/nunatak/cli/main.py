@@ -21,11 +21,15 @@ COMMANDS = {
     "recipes": "the recipes that abinit knows",
 }
 
+ENGINE = {"demo", "abinit", "reconstruct", "heterogeneity", "resume"}
+"""Commands that leave checkpoints."""
+
 USAGE = """usage: nunatak COMMAND [options]
 
 {commands}
 
-`nunatak COMMAND --help` lists a command's options. Exit status: 0 done, 1 the run failed, 2 bad input or usage."""
+`nunatak COMMAND --help` lists a command's options, --debug shows where an error came from.
+Exit status: 0 done, 1 the run failed, 2 bad input or usage."""
 
 
 def usage() -> str:
@@ -57,32 +61,47 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _guarded(command: str, words: list[str], debug: bool) -> int:
     """Run a command; its errors become one sentence unless a traceback was asked for."""
-    from nunatak.core.errors import NunatakError
-
     try:
         module = importlib.import_module(f"nunatak.cli.commands.{command}")
         return int(module.run(words) or 0)
-    except NunatakError as error:
-        if debug:
-            raise
-        print(f"nunatak {command}: {error}", file=sys.stderr)
-        return error.exit_status
     except KeyboardInterrupt:
-        print(
-            f"\nnunatak {command}: stopped; `nunatak resume RUN` goes on from the last checkpoint.",
-            file=sys.stderr,
+        remedy = (
+            "`nunatak resume RUN` goes on from the last checkpoint" if command in ENGINE else "start again"
         )
+        _say(command, f"stopped; {remedy}.")
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (OSError, MemoryError) as error:
+    except Exception as error:
         if debug:
             raise
-        reason = (
-            getattr(error, "strerror", None) or "not enough memory"
-            if isinstance(error, MemoryError)
-            else str(error)
-        )
-        print(f"nunatak {command}: {reason}; what was written before stays valid.", file=sys.stderr)
-        return 1
+        sentence, status = _told(error)
+        _say(command, sentence)
+        return status
+
+
+def _say(command: str, sentence: str) -> None:
+    print(f"nunatak {command}: {' '.join(sentence.split())}", file=sys.stderr)
+
+
+def _told(error: Exception) -> tuple[str, int]:
+    """An error of any kind as one sentence, and the exit status."""
+    from pydantic import ValidationError
+
+    from nunatak.core.errors import NunatakError
+
+    if isinstance(error, NunatakError):
+        return str(error), error.exit_status
+    if isinstance(error, ValidationError):
+        from nunatak.cli.options import option_problem
+
+        return option_problem(error), 2
+    if isinstance(error, MemoryError):
+        return "There is not enough memory; what was written before stays valid.", 1
+    if isinstance(error, OSError) and error.strerror:
+        place = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror}{place}; what was written before stays valid.", 1
+    said = str(error).strip().splitlines()
+    what = f"{type(error).__name__}: {said[0]}" if said else type(error).__name__
+    return f"This should not have happened ({what}); run again with --debug and report what it says.", 1

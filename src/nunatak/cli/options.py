@@ -2,56 +2,133 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
+import io
 import sys
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import tyro
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from nunatak.core.errors import InputError
+from nunatak.core.errors import InputError, require
 
 Model = TypeVar("Model", bound=BaseModel)
 
-Positional = tyro.conf.Positional
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+
+_FRAME = "╭╮╰╯│─ "
 
 
 class MachineOptions(BaseModel):
-    """Where to compute."""
+    """Where to compute: options of every command."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    device: str = Field("auto", description="auto, cpu or cuda.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to compute.")
     threads: int = Field(0, ge=0, description="Threads; 0 takes all cores.")
 
 
-def parse(model: type[Model], words: list[str], command: str, about: str) -> Model:
+class CommonOptions(MachineOptions):
+    """Options of every command that does not run the engine."""
+
+    seed: int = Field(0, ge=0, description="Seed of every random choice.")
+
+
+def parse(
+    model: type[Model], words: list[str], command: str, about: str, default: Model | None = None
+) -> Model:
     """The options of a command.
+
+    Parameters
+    ----------
+    default : model, optional
+        What options that are not given are taken from.
 
     Raises
     ------
     InputError
-        A value is out of its range.
+        An option is unknown, missing, or out of its range.
     SystemExit
-        With status 0 for --help, 2 for unknown or missing options (tyro prints what is wrong).
+        With status 0, after --help was printed.
     """
+    complaint = io.StringIO()
     try:
-        return tyro.cli(
-            model,
-            args=words,
-            prog=f"nunatak {command}",
-            description=about,
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(
+                model,
+                args=words,
+                prog=f"nunatak {command}",
+                description=about,
+                default=cast(Model, default),
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
     except ValidationError as error:
-        raise InputError(_problem(error)) from error
+        raise InputError(option_problem(error)) from error
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        cause = stop.__context__
+        if isinstance(cause, ValidationError):
+            raise InputError(option_problem(cause)) from cause
+        raise InputError(_sentence(complaint.getvalue(), model, command)) from None
 
 
-def _problem(error: ValidationError) -> str:
+def option_problem(error: ValidationError) -> str:
+    """The first problem of a model as one sentence about an option."""
     problem = error.errors()[0]
     name = "--" + "-".join(str(part) for part in problem["loc"]).replace("_", "-")
-    return f"{name}: {problem['msg']} (got {problem['input']!r})."
+    expected = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    return f"{name} {expected} (got {problem['input']!r})."
+
+
+def _sentence(box: str, model: type[BaseModel], command: str) -> str:
+    """What tyro says in a box of several lines, as one sentence."""
+    lines = [line[1:-1].rstrip() for line in box.splitlines() if line.startswith("│")]
+    rule = next((i for i, line in enumerate(lines) if line.strip(_FRAME) == ""), len(lines))
+    said = lines[:rule]
+    if not said:
+        return f"The options cannot be understood; see `nunatak {command} --help`."
+    if said[0].strip().startswith("Missing from"):
+        # Names are indented by four more than the heading, their descriptions by eight.
+        names = [line.strip() for line in said[1:] if len(line) - len(line.lstrip()) == 5]
+        return f"{' and '.join(names)} must be given; see `nunatak {command} --help`."
+    text = " ".join(line.strip() for line in said).replace("Error parsing ", "")
+    return f"{text.rstrip('.')}{_nearest(text, model)}; see `nunatak {command} --help`."
+
+
+def _nearest(text: str, model: type[BaseModel]) -> str:
+    """' (is X meant?)' where an unknown option is nearly a known one."""
+    known = ["--" + name.replace("_", "-") for name in model.model_fields]
+    unknown = [word.strip(",") for word in text.split() if word.startswith("--")]
+    if not text.startswith("Unrecognized") or not unknown:
+        return ""
+    near = difflib.get_close_matches(unknown[0], known, 1)
+    return f" (is {near[0]} meant?)" if near else ""
+
+
+def whole_numbers(text: str, option: str) -> tuple[int, ...]:
+    """The numbers of an option such as 0,57,99.
+
+    Raises
+    ------
+    InputError
+        They are something else, or none.
+    """
+    try:
+        found = tuple(int(word) for word in text.split(",") if word.strip())
+    except ValueError:
+        found = ()
+    require(bool(found), f"{option} expects whole numbers separated by commas; got '{text}'.")
+    return found
+
+
+def use_machine(options: MachineOptions) -> None:
+    """Compute as the options of a command say."""
+    from nunatak.runs import machine
+
+    machine.use_machine(options.device, options.threads)
 
 
 def fields_of(values: BaseModel, model: type[Model]) -> Model:

@@ -1,14 +1,19 @@
-"""What the commands that run the engine share: options to job, job to folder, the last lines on the screen."""
+"""What the commands that run the engine share: options to job, job to folder, the last words."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
+import tyro
 from pydantic import Field
+from tyro.conf import Positional
 
-from nunatak.cli.options import MachineOptions, Output, Positional, command_line, fields_of, parse
+from nunatak.cli.options import MachineOptions, Output, command_line, fields_of, parse
+from nunatak.core.errors import InputError
 from nunatak.reconstruct.config import EngineConfig
-from nunatak.runs.job import InputConfig, JobConfig
+from nunatak.runs.job import Command, InputConfig, JobConfig, read_config
 
 
 class RunOptions(MachineOptions, EngineConfig, InputConfig):
@@ -16,11 +21,14 @@ class RunOptions(MachineOptions, EngineConfig, InputConfig):
 
     particles: Positional[Path] = Field(description="A .star, .cs, .mrcs, .mrc, or a .txt list of stacks.")
     output: Output = Field(description="Folder of the run.")
+    config: Path | None = Field(
+        None, description="config.toml of a run: what is not given here is taken from it."
+    )
 
 
-def run_job(words: list[str], command: str, about: str) -> int:
+def run_job(words: list[str], command: Command, about: str) -> int:
     """Parse, run, write the report, and say how it went."""
-    options = parse(RunOptions, words, command, about)
+    options = parse(RunOptions, words, command, about, _defaults(words, command))
     job = JobConfig(
         command=command,
         device=options.device,
@@ -30,6 +38,30 @@ def run_job(words: list[str], command: str, about: str) -> int:
     )
     execute(job, options.output)
     return 0
+
+
+def _defaults(words: list[str], command: str) -> RunOptions | None:
+    """The options that --config FILE stands for; None where it is not given."""
+    path = _config_path(words)
+    if path is None:
+        return None
+    job = read_config(path)
+    if job.command != command:
+        raise InputError(f"{path} is of `nunatak {job.command}`, not of {command}: use that command.")
+    values: dict[str, Any] = {**dict(job.input), **dict(job.engine)}
+    return RunOptions.model_construct(
+        **values, device=job.device, threads=job.threads, config=path, output=tyro.MISSING
+    )
+
+
+def _config_path(words: list[str]) -> Path | None:
+    found = None
+    for word, following in zip(words, [*words[1:], None], strict=True):
+        if word == "--config" and following is not None:
+            found = following
+        elif word.startswith("--config="):
+            found = word.removeprefix("--config=")
+    return None if found is None else Path(found)
 
 
 def execute(job: JobConfig, folder: Path, report: bool = True) -> None:
@@ -45,8 +77,6 @@ def execute(job: JobConfig, folder: Path, report: bool = True) -> None:
 
 def conclude(folder: Path) -> None:
     """Write the report page and print the outcome and where everything is."""
-    import json
-
     from nunatak.export.report import write_report
 
     report = write_report(folder)

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from nunatak.core.errors import InputError
-from nunatak.io.atomic import atomic_path, write_text
+from nunatak.io.atomic import write_text
 from nunatak.reconstruct.consensus import ConsensusState
 from nunatak.reconstruct.model import Model
 from nunatak.reconstruct.state import Outcome, RunState
+from nunatak.runs.tensors import write_tensors
 from nunatak.search.candidates import Candidates
 from nunatak.volumes.wiener import FourierSums
 
@@ -67,13 +69,19 @@ def _digest(path: Path) -> str:
 
 
 def save_checkpoint(folder: Path, state: RunState, elapsed_s: float) -> None:
-    """Write a state; the file that makes it the current one is written last, and older ones are removed then."""
+    """Write a state; the file that makes it the current one is written last, and others are removed then.
+
+    Raises
+    ------
+    RunError
+        The state cannot be written; the one before stays the current one.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    name = f"state-{len(state.history):05d}.safetensors"
+    # A name that no earlier state had: the current one must stay whole until the new one is.
+    name = f"state-{state.stage:02d}-{state.passes:04d}.safetensors"
     tensors: dict[str, torch.Tensor] = {}
     tree = _pack(state, "state", tensors)
-    with atomic_path(folder / name) as path:
-        save_file(tensors, path)
+    write_tensors(folder / name, tensors)
     content = {
         "schema": SCHEMA,
         "tensors": name,
@@ -82,9 +90,10 @@ def save_checkpoint(folder: Path, state: RunState, elapsed_s: float) -> None:
         "state": tree,
     }
     write_text(folder / "current.json", json.dumps(content))
-    for old in folder.glob("state-*.safetensors"):
-        if old.name != name:
-            old.unlink(missing_ok=True)
+    # What is not current: the state before, and parts that a kill left behind.
+    for stale in [*folder.glob("state-*.safetensors"), *folder.glob(".*.part")]:
+        if stale.name != name:
+            stale.unlink(missing_ok=True)
 
 
 def load_checkpoint(folder: Path) -> tuple[RunState, float] | None:
@@ -108,7 +117,7 @@ def load_checkpoint(folder: Path) -> tuple[RunState, float] | None:
         if _digest(tensors_path) != content["sha256"]:
             raise InputError(f"{tensors_path} is damaged (its checksum does not match): start the run anew.")
         return _unpack(content["state"], load_file(tensors_path)), float(content["elapsed_s"])
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, SafetensorError) as error:
         raise InputError(
             f"The checkpoint in {folder} cannot be read ({error}): start the run anew."
         ) from error

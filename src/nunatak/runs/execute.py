@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numba
-import torch
-
 from nunatak import __version__
-from nunatak.core.errors import InputError
+from nunatak.core.errors import InputError, require
 from nunatak.io.atomic import write_text
 from nunatak.io.particle_file import GivenOptics
 from nunatak.particles.checks import require_ctf, require_enough, require_poses
@@ -26,6 +21,8 @@ from nunatak.reconstruct.state import Context, RunState
 from nunatak.runs.checkpoint import load_checkpoint, save_checkpoint
 from nunatak.runs.folder import RunReport, append_history, write_results
 from nunatak.runs.job import InputConfig, JobConfig, config_text, read_config
+from nunatak.runs.limits import require_free, require_sensible
+from nunatak.runs.machine import peak_memory_MB, use_machine
 
 
 @dataclass
@@ -72,29 +69,20 @@ def read_input(config: InputConfig, require_images: bool = True) -> Particles:
 
 
 def _prepare(job: JobConfig) -> tuple[Particles, Context]:
-    if job.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda was asked for, but torch sees no CUDA device; use --device cpu.")
-    threads = job.threads or torch.get_num_threads()
-    torch.set_num_threads(threads)
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    """Everything that can be refused is refused here, the cheapest first and before any folder is made."""
+    _recipe(job)
     particles = read_input(job.input)
     require_enough(particles)
     if not job.input.no_ctf:
         require_ctf(particles)
     if job.command != "abinit":
         require_poses(particles)
-    _recipe(job)  # an unknown recipe is refused before the images are read
+    require_sensible(particles, job.engine)
     return particles, prepare(particles, job.engine, use_poses=job.command != "abinit")
 
 
 def _recipe(job: JobConfig) -> Recipe:
     return find_recipe(job.engine) if job.command == "abinit" else fixed_poses(job.engine)
-
-
-def peak_memory_MB() -> float:
-    """Largest resident memory of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1024**2 if sys.platform == "darwin" else 1024)
 
 
 def start_run(job: JobConfig, folder: Path, command: str, listeners: Sequence[Listener] = ()) -> RunReport:
@@ -105,31 +93,59 @@ def start_run(job: JobConfig, folder: Path, command: str, listeners: Sequence[Li
     InputError
         The folder already holds a run, or the input cannot be used; nothing is written then.
     """
-    if (folder / "config.toml").exists():
-        raise InputError(
-            f"{folder} already holds a run: go on with `nunatak resume {folder}`, or choose another folder."
-        )
+    require_free(folder)
+    # The number of threads is part of the numbers: sums in another order are other sums.
+    job = job.model_copy(
+        update={"input": _absolute(job.input), "threads": use_machine(job.device, job.threads)}
+    )
     prepared = _prepare(job)
     folder.mkdir(parents=True, exist_ok=True)
-    absolute = job.input.model_copy(update={"particles": job.input.particles.resolve()})
-    job = job.model_copy(update={"input": absolute})
-    write_text(folder / "config.toml", config_text(job))
     write_text(folder / "command.txt", command + "\n")
+    write_text(folder / "config.toml", config_text(job))
     return _go_on(job, folder, prepared, RunState(), 0.0, listeners)
 
 
-def resume_run(folder: Path, listeners: Sequence[Listener] = ()) -> RunReport:
+def _absolute(config: InputConfig) -> InputConfig:
+    """The same input for a command that is given in another folder."""
+    paths = {name: getattr(config, name) for name in ("particles", "datadir", "passthrough")}
+    return config.model_copy(update={name: p.absolute() for name, p in paths.items() if p is not None})
+
+
+def resume_run(
+    folder: Path, listeners: Sequence[Listener] = (), threads: int = 0, seed: int | None = None
+) -> RunReport:
     """Go on from the last checkpoint, to the same numbers as without the stop.
+
+    Parameters
+    ----------
+    threads : int
+        0 takes as many as the run began with; with another number the last digits differ.
+    seed : int or None
+        Where it is given, it must be the run's.
 
     Raises
     ------
     InputError
-        The folder holds no run, or a damaged one.
+        The folder holds no run, or a damaged one, or its particle file has changed.
     """
     job = read_config(folder / "config.toml")
+    begun = job.engine.seed
+    require(seed in (None, begun), f"{folder} began with --seed {begun}: it cannot go on with {seed}.")
     saved = load_checkpoint(folder / "checkpoint")
     state, elapsed = saved if saved is not None else (RunState(), 0.0)
-    return _go_on(job, folder, _prepare(job), state, elapsed, listeners)
+    use_machine(job.device, threads or job.threads)
+    prepared = _prepare(job)
+    held, expected = (
+        len(prepared[0]),
+        len(prepared[0]) if state.model is None else len(state.model.candidates),
+    )
+    require(
+        held == expected,
+        f"{job.input.particles} has {held} particles, the run began with {expected}: the file has changed; "
+        "start anew.",
+    )
+    append_history(folder, state, elapsed)
+    return _go_on(job, folder, prepared, state, elapsed, listeners)
 
 
 def _go_on(
@@ -143,7 +159,8 @@ def _go_on(
     particles, context = prepared
     keeper = CheckpointListener(folder, time.monotonic(), elapsed_s)
     state = run(_recipe(job), context, state, [keeper, *listeners])
-    command = (folder / "command.txt").read_text().strip()
+    typed = folder / "command.txt"
+    command = typed.read_text().strip() if typed.exists() else ""
     report = RunReport(
         job, state, context.warnings, keeper.elapsed_s(), peak_memory_MB(), __version__, command
     )

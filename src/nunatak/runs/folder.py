@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from nunatak.core.errors import RunError
 from nunatak.geometry.poses import Poses
-from nunatak.io.atomic import atomic_path, write_json, write_npy, write_text
+from nunatak.io.atomic import write_json, write_npy, write_text
 from nunatak.io.cryosparc import write_particles_cs
 from nunatak.io.mrc import write_map
 from nunatak.io.particle_file import ParticleFile
@@ -26,6 +25,7 @@ from nunatak.particles.dataset import Particles
 from nunatak.reconstruct.model import Model
 from nunatak.reconstruct.state import Outcome, RunState
 from nunatak.runs.job import JobConfig
+from nunatak.runs.tensors import write_tensors
 from nunatak.runs.verdict import particle_warnings, sentence
 from nunatak.volumes.fsc import resolution_A
 from nunatak.volumes.maps import change_box
@@ -97,8 +97,8 @@ def write_results(folder: Path, particles: Particles, cache: ImageCache, report:
     if model.latent_dim:
         write_npy(folder / "latents.npy", model.candidates.latents.numpy().astype(np.float32))
         write_npy(folder / "latents_covariance.npy", model.covariances.numpy().astype(np.float32))
-    with atomic_path(folder / "model.safetensors") as path:
-        save_file({"maps": whole.contiguous()}, path, metadata={"pixel_size_A": repr(pixel)})
+    stored = {"pixel_size_A": repr(pixel), "particles": str(len(cache))}
+    write_tensors(folder / "model.safetensors", {"maps": whole.contiguous()}, stored)
     write_json(folder / "summary.json", _summary(cache, report))
 
 

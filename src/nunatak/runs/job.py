@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from nunatak.core.errors import InputError
 from nunatak.reconstruct.config import EngineConfig
 
+Command = Literal["abinit", "reconstruct", "heterogeneity"]
+
 
 class InputConfig(BaseModel):
     """Which particles, and how to understand their file where it does not say so itself."""
@@ -38,7 +40,7 @@ class JobConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    command: Literal["abinit", "reconstruct", "heterogeneity"] = "abinit"
+    command: Command = "abinit"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(0, ge=0, description="Threads; 0 takes all cores.")
     input: InputConfig

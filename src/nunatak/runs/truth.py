@@ -11,7 +11,7 @@ from nunatak.metrics.evaluate import Figures, evaluate_run
 
 
 def add_truth(run_dir: Path, truth_dir: Path) -> Figures:
-    """Evaluate a run and put the figures into its summary.json under `truth`; maps in volumes/ are scored too."""
+    """Evaluate a run, maps in volumes/ included, and put the figures into its summary.json under `truth`."""
     path = run_dir / "summary.json"
     try:
         summary = json.loads(path.read_text())

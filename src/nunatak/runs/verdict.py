@@ -21,7 +21,10 @@ def duration(seconds: float) -> str:
 def sentence(outcome: Outcome, resolution_A: float | None, count: int, wall_s: float) -> str:
     """The run in one sentence."""
     if outcome is Outcome.NO_STRUCTURE:
-        return f"No structure found in {count:,} particles: the best map explains images it has not seen no better than a ball does."
+        return (
+            f"No structure found in {count:,} particles: the best map explains images it has not seen "
+            "no better than a ball does."
+        )
     reached = "no resolution can be claimed" if resolution_A is None else f"{resolution_A:.1f} Å"
     word = "Converged" if outcome is Outcome.CONVERGED else "Stopped before poses were still"
     return f"{word}: {reached} from {count:,} particles in {duration(wall_s)}."
@@ -30,9 +33,9 @@ def sentence(outcome: Outcome, resolution_A: float | None, count: int, wall_s: f
 def particles_needed(diameter_A: float, resolution_A: float) -> int:
     """Fewest particles for which a resolution can be taken at its word.
 
-    Views must cover the sphere at the angular step resolution / diameter (Crowther, DeRosier & Klug 1970), pi (D / d)^2
-    of them at opposite views being one; each several times over in either half-set; and never under a thousand,
-    below which an FSC between halves is mostly chance.
+    Views must cover the sphere at the angular step resolution / diameter (Crowther, DeRosier & Klug 1970),
+    pi (D / d)^2 of them at opposite views being one; each several times over in either half-set; and never
+    under a thousand, below which an FSC between halves is mostly chance.
     """
     return max(1000, math.ceil(2 * math.pi * (diameter_A / resolution_A) ** 2))
 
@@ -49,8 +52,8 @@ def particle_warnings(
         )
         if count < needed:
             warnings.append(
-                f"{count:,} particles are too few for the claimed {resolution_A:.1f} Å: at least about {needed:,} would be needed; "
-                "take the map and the resolution as unproven."
+                f"{count:,} particles are too few for the claimed {resolution_A:.1f} Å: at least about "
+                f"{needed:,} would be needed; take the map and the resolution as unproven."
             )
         if resolution_A < 2.1 * cache.pixel_size_A:
             warnings.append("The half-sets agree up to the pixel size: a smaller pixel would show more.")

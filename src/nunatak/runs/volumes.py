@@ -7,35 +7,48 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from sklearn.cluster import KMeans
 
 from nunatak.core.errors import InputError, require
+from nunatak.io.atomic import write_npy
 from nunatak.io.mrc import write_map
 
 
 class LatentVolumes:
     """V(z) = mean + sum_j z_j W_j of a run.
 
+    Attributes
+    ----------
+    maps : (1 + q, d, d, d) float32
+    latents : (n, q) float32
+    pixel_size_A : float
+
     Raises
     ------
     InputError
-        The folder holds no finished run.
+        The folder holds no finished run, or a damaged one.
     """
 
-    def __init__(self, run_dir: Path) -> None:
-        path = run_dir / "model.safetensors"
+    def __init__(self, run_dir: Path | str) -> None:
+        path, latents = Path(run_dir) / "model.safetensors", Path(run_dir) / "latents.npy"
         require(
             path.exists(),
             f"{run_dir} holds no finished run (model.safetensors is missing); use `nunatak resume` first.",
         )
-        with safe_open(path, framework="numpy") as stored:
-            self.maps: NDArray[np.float32] = stored.get_tensor("maps")
-            self.pixel_size_A = float(stored.metadata()["pixel_size_A"])
-        latents = run_dir / "latents.npy"
-        self.latents = (
-            np.load(latents, allow_pickle=False) if latents.exists() else np.zeros((0, 0), np.float32)
-        )
+        try:
+            with safe_open(path, framework="numpy") as stored:
+                self.maps: NDArray[np.float32] = stored.get_tensor("maps")
+                known = stored.metadata() or {}
+            self.pixel_size_A = float(known["pixel_size_A"])
+            if self.latent_dim:
+                self.latents = np.load(latents, allow_pickle=False)
+            else:
+                self.latents = np.zeros((int(known["particles"]), 0), np.float32)
+        except (SafetensorError, OSError, ValueError, KeyError) as error:
+            raise InputError(
+                f"{run_dir} is a damaged run ({error}): `nunatak resume {run_dir}` writes its results again."
+            ) from error
 
     @property
     def latent_dim(self) -> int:
@@ -65,19 +78,21 @@ def write_volumes_at_particles(run_dir: Path, out: Path, particles: Iterable[int
     volumes = LatentVolumes(run_dir)
     rows = list(particles)
     count = len(volumes.latents)
-    if volumes.latent_dim == 0:
-        return _write(volumes, out, [(f"vol_{row:06d}.mrc", np.zeros(0)) for row in rows])
     wrong = [row for row in rows if not 0 <= row < count]
-    require(not wrong, f"There is no particle {wrong[:1]}: expected indices from 0 to {count - 1}.")
+    if wrong:
+        raise InputError(f"There is no particle {wrong[0]}: expected indices from 0 to {count - 1}.")
     return _write(volumes, out, [(f"vol_{row:06d}.mrc", volumes.latents[row]) for row in rows])
 
 
 def write_volumes_at_latents(run_dir: Path, out: Path, positions: NDArray) -> list[Path]:
     """vol_000000.mrc, ... for the rows of (k, q) positions."""
+    volumes = LatentVolumes(run_dir)
     require(
-        positions.ndim == 2, f"Latent positions are expected as a (k, q) array; got shape {positions.shape}."
+        positions.ndim == 2 and positions.shape[1] == volumes.latent_dim and positions.dtype.kind in "fiu",
+        f"Latent positions of this run are a (k, {volumes.latent_dim}) array of numbers; got "
+        f"{positions.dtype} of shape {positions.shape}.",
     )
-    return _write(LatentVolumes(run_dir), out, [(f"vol_{i:06d}.mrc", z) for i, z in enumerate(positions)])
+    return _write(volumes, out, [(f"vol_{i:06d}.mrc", z) for i, z in enumerate(positions)])
 
 
 def cluster_latents(latents: NDArray, count: int, seed: int = 0) -> tuple[NDArray, NDArray]:
@@ -91,24 +106,23 @@ def cluster_latents(latents: NDArray, count: int, seed: int = 0) -> tuple[NDArra
     return fitted.labels_, latents[nearest]
 
 
-def write_volumes_at_clusters(run_dir: Path, out: Path, count: int) -> list[Path]:
+def write_volumes_at_clusters(run_dir: Path, out: Path, count: int, seed: int = 0) -> list[Path]:
     """kmeans_00.mrc, ... at the particles nearest to k-means centres; kmeans_labels.npy beside them."""
     volumes = LatentVolumes(run_dir)
     require(volumes.latent_dim > 0, "A homogeneous run has no latents to cluster.")
-    labels, centres = cluster_latents(volumes.latents, count)
+    labels, centres = cluster_latents(volumes.latents, count, seed)
     written = _write(volumes, out, [(f"kmeans_{i:02d}.mrc", z) for i, z in enumerate(centres)])
-    np.save(out / "kmeans_labels.npy", labels.astype(np.int32))
+    write_npy(out / "kmeans_labels.npy", labels.astype(np.int32))
     return written
 
 
 def write_path(run_dir: Path, out: Path, component: int = 0, count: int = 10) -> list[Path]:
-    """path_00.mrc, ...: medians of particles binned along one latent component, 5th to 95th percentile.
+    """path_00.mrc, ...: along one latent component, from its 2nd to its 98th percentile.
 
     Positions are means of particles in bins of equal number, so each map stands for particles that exist.
     """
     volumes = LatentVolumes(run_dir)
-    if volumes.latent_dim == 0:
-        return []
+    require(volumes.latent_dim > 0, "A homogeneous run has no latents to go along.")
     if not 0 <= component < volumes.latent_dim:
         raise InputError(f"There is no latent component {component}: expected 0 to {volumes.latent_dim - 1}.")
     order = np.argsort(volumes.latents[:, component])

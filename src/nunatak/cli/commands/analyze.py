@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+from tyro.conf import Positional
 
-from nunatak.cli.options import Positional, parse
+from nunatak.cli.options import CommonOptions, parse, use_machine
 
 
-class Options(BaseModel):
+class Options(CommonOptions):
     """Options of the command."""
 
     run: Positional[Path] = Field(description="Folder of the run.")
@@ -23,6 +24,7 @@ def run(words: list[str]) -> int:
     options = parse(
         Options, words, "analyze", "Cluster the latents, write representative maps and the report."
     )
+    use_machine(options)
     from nunatak.cli.running import conclude
     from nunatak.runs import volumes
     from nunatak.runs.truth import add_truth
@@ -30,7 +32,9 @@ def run(words: list[str]) -> int:
     model = volumes.LatentVolumes(options.run)
     folder = options.run / "volumes"
     if model.latent_dim:
-        volumes.write_volumes_at_clusters(options.run, folder, min(options.kmeans, len(model.latents)))
+        volumes.write_volumes_at_clusters(
+            options.run, folder, min(options.kmeans, len(model.latents)), options.seed
+        )
         volumes.write_path(options.run, folder, 0, options.steps)
     if options.truth is not None:
         add_truth(options.run, options.truth)

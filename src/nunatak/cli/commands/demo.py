@@ -6,19 +6,17 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from nunatak.cli.options import parse
+from nunatak.cli.options import CommonOptions, parse, use_machine
 
 
-class Options(BaseModel):
+class Options(CommonOptions):
     """Options of the command."""
 
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Field(
         Path("demo-run"), description="Folder of the run."
     )
-    seed: int = Field(0, ge=0, description="Seed of the simulation and of the run.")
-    threads: int = Field(0, ge=0, description="Threads; 0 takes all cores.")
 
 
 def run(words: list[str]) -> int:
@@ -26,11 +24,13 @@ def run(words: list[str]) -> int:
     options = parse(
         Options, words, "demo", "Simulate a swinging molecule, reconstruct it from nothing, report."
     )
+    use_machine(options)
     import shutil
 
     from nunatak.cli.running import conclude, execute
     from nunatak.reconstruct.config import EngineConfig
     from nunatak.runs.job import InputConfig, JobConfig
+    from nunatak.runs.limits import require_free
     from nunatak.runs.truth import add_truth
     from nunatak.runs.volumes import write_path, write_volumes_at_particles
     from nunatak.simulate.config import demo_config
@@ -40,14 +40,19 @@ def run(words: list[str]) -> int:
     if (options.output / "config.toml").exists() and truth.exists():
         # A demo is remade, not kept: it holds nothing that the command cannot make again.
         shutil.rmtree(options.output)
+    require_free(options.output)
     config = demo_config(options.seed)
     print(
-        f"simulating {config.particles:,} images of a molecule whose arm swings by {config.hinge_degrees:g} degrees to either side"
+        f"simulating {config.particles:,} images of a molecule whose arm swings by "
+        f"{config.hinge_degrees:g} degrees to either side"
     )
     write_simulation(truth, config)
     engine = EngineConfig(latent_dim=2, seed=options.seed, restarts=4)
     job = JobConfig(
-        threads=options.threads, input=InputConfig(particles=truth / "particles.star"), engine=engine
+        device=options.device,
+        threads=options.threads,
+        input=InputConfig(particles=truth / "particles.star"),
+        engine=engine,
     )
     execute(job, options.output, report=False)
     write_path(options.output, options.output / "volumes", count=7)

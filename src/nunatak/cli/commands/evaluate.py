@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+from tyro.conf import Positional
 
-from nunatak.cli.options import Positional, parse
+from nunatak.cli.options import CommonOptions, parse, use_machine
 
 
-class Options(BaseModel):
+class Options(CommonOptions):
     """Options of the command."""
 
     run: Positional[Path] = Field(description="Folder of the run.")
@@ -24,6 +25,7 @@ class Options(BaseModel):
 def run(words: list[str]) -> int:
     """Run the command; its exit status."""
     options = parse(Options, words, "evaluate", "Compare a run with the truth of its simulation.")
+    use_machine(options)
     from nunatak.metrics.evaluate import evaluate_run
 
     print(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel
-
-from nunatak.cli.options import parse
+from nunatak.cli.options import CommonOptions, parse
 
 
-class Options(BaseModel):
-    """No options."""
+class Options(CommonOptions):
+    """No options but those of every command."""
 
 
 def run(words: list[str]) -> int:

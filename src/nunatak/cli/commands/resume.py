@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+from tyro.conf import Positional
 
-from nunatak.cli.options import Positional, parse
+from nunatak.cli.options import MachineOptions, parse
 
 
-class Options(BaseModel):
+class Options(MachineOptions):
     """Options of the command."""
 
     run: Positional[Path] = Field(description="Folder of the run.")
+    threads: int = Field(0, ge=0, description="Threads; 0 takes as many as the run began with.")
+    seed: int | None = Field(None, ge=0, description="Nothing but the run's own seed is accepted.")
 
 
 def run(words: list[str]) -> int:
@@ -28,6 +31,6 @@ def run(words: list[str]) -> int:
     from nunatak.runs.execute import resume_run
 
     with TerminalListener() as terminal:
-        resume_run(options.run, [terminal])
+        resume_run(options.run, [terminal], options.threads, options.seed)
     conclude(options.run)
     return 0

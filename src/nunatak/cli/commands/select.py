@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+from tyro.conf import Positional
 
-from nunatak.cli.options import Output, Positional, parse
+from nunatak.cli.options import CommonOptions, Output, parse, whole_numbers
 
 
-class Options(BaseModel):
+class Options(CommonOptions):
     """Options of the command; a particle must meet all that are given."""
 
     run: Positional[Path] = Field(description="Folder of the run.")
@@ -28,11 +29,10 @@ def run(words: list[str]) -> int:
     options = parse(Options, words, "select", "Write a subset of a run's particles.")
     from nunatak.runs.select import Selection, write_selection
 
-    clusters = None if options.cluster is None else tuple(int(word) for word in options.cluster.split(","))
     selection = Selection(
         options.max_junk,
         options.min_confidence,
-        clusters,
+        None if options.cluster is None else whole_numbers(options.cluster, "--cluster"),
         options.component,
         options.above,
         options.below,

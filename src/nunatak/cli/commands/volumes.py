@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+from tyro.conf import Positional
 
-from nunatak.cli.options import Output, Positional, parse
+from nunatak.cli.options import CommonOptions, Output, parse, use_machine, whole_numbers
 from nunatak.core.errors import InputError
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-class Options(BaseModel):
+
+class Options(CommonOptions):
     """Options of the command: exactly one of the ways to say where."""
 
     run: Positional[Path] = Field(description="Folder of the run.")
@@ -30,35 +35,29 @@ def run(words: list[str]) -> int:
     ways = [options.at_particles, options.at_latents, options.kmeans, options.path]
     if sum(way is not None for way in ways) != 1:
         raise InputError("Say where in exactly one way: --at-particles, --at-latents, --kmeans or --path.")
+    use_machine(options)
     from nunatak.runs import volumes
 
     if options.at_particles is not None:
         written = volumes.write_volumes_at_particles(
-            options.run, options.output, _indices(options.at_particles)
+            options.run, options.output, whole_numbers(options.at_particles, "--at-particles")
         )
     elif options.at_latents is not None:
         written = volumes.write_volumes_at_latents(
             options.run, options.output, _positions(options.at_latents)
         )
     elif options.kmeans is not None:
-        written = volumes.write_volumes_at_clusters(options.run, options.output, options.kmeans)
+        written = volumes.write_volumes_at_clusters(options.run, options.output, options.kmeans, options.seed)
     else:
         written = volumes.write_path(options.run, options.output, options.path or 0, options.steps)
     print(f"{len(written)} maps in {options.output}")
     return 0
 
 
-def _indices(text: str) -> list[int]:
-    try:
-        return [int(word) for word in text.split(",") if word.strip()]
-    except ValueError:
-        raise InputError(f"--at-particles expects whole numbers separated by commas; got '{text}'.") from None
-
-
-def _positions(path: Path):  # type: ignore[no-untyped-def]
+def _positions(path: Path) -> NDArray:
     import numpy as np
 
     try:
         return np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path} is not a .npy array of numbers ({error}).") from error

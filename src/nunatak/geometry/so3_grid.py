@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nunatak.geometry.rotations import matrices_from_euler
+from nunatak.geometry.rotations import matrices_from_euler, rotation_from_vector
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,49 @@ def rotation_grid(order: int) -> RotationGrid:
     theta, phi = healpix.pix2ang(2**order, pixels, nest=True)
     angles = torch.from_numpy(np.degrees(np.stack([phi, theta, np.zeros_like(phi)], 1)))
     return RotationGrid(order, matrices_from_euler(angles).float(), 6 * 2**order)
+
+
+@lru_cache(maxsize=16)
+def cell_frames(base_order: int, order: int) -> Tensor:
+    """(12 * 4^order, 3, 3) float32 rotations, one per nested HEALPix pixel, that psi angles are counted from.
+
+    At the base order these are the grid's directions. A finer pixel's frame is its parent's, turned by the
+    smallest rotation that carries the parent's direction of view to its own: Euler angles, whose psi changes
+    meaning from pixel to pixel about the poles, would tear a cell's children apart there.
+    """
+    if order == base_order:
+        return rotation_grid(order).directions
+    parents = cell_frames(base_order, order - 1).double().repeat_interleave(4, 0)
+    target = rotation_grid(order).directions[:, 2].double()
+    axis = torch.linalg.cross(parents[:, 2], target)
+    turn = torch.asin(axis.norm(dim=1, keepdim=True).clamp(max=1.0))
+    carry = rotation_from_vector(axis / axis.norm(dim=1, keepdim=True).clamp(min=1e-12) * turn)
+    return (parents @ carry.transpose(1, 2)).float()
+
+
+def cell_rotations(base_order: int, order: int, pixels: Tensor, turns: Tensor) -> Tensor:
+    """(..., 3, 3) float32 centres of cells of the rotation group.
+
+    A cell is a HEALPix pixel times an interval of psi. The cells of an order tile the group, and each is the
+    union of its 8 children of the next order. Those of the base order are centred on the rotation grid.
+
+    Parameters
+    ----------
+    base_order, order : int
+        Where the refinement began, and the order of these cells.
+    pixels, turns : (...) int64
+        Nested HEALPix pixel, and index of the psi interval, 0 to 6 * 2^order - 1.
+    """
+    step, base_step = 60.0 / 2**order, 60.0 / 2**base_order
+    psi = torch.deg2rad((turns.double() + 0.5) * step - 0.5 * base_step)
+    frames = cell_frames(base_order, order).to(pixels.device)
+    return (in_plane_matrices(psi).float() @ frames[pixels]).contiguous()
+
+
+def child_cells(pixels: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
+    """(..., 8) pixels and turns of the next order's cells that tile given (...) cells: 4 pixels x 2 psi."""
+    child = torch.arange(8, device=pixels.device)
+    return 4 * pixels[..., None] + child // 2, 2 * turns[..., None] + child % 2
 
 
 def tangent_offsets(step_deg: float, rings: int = 1) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import signal
@@ -40,7 +41,7 @@ def run_watched(
     The child leads a process group of its own, and only that group is ever stopped.
     """
     environment = os.environ | {
-        name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS", "NUMBA")
     }
     start = time.perf_counter()
     with log.open("w") as output:
@@ -89,3 +90,11 @@ def machine(threads: int) -> dict[str, object]:
         "load_average": round(os.getloadavg()[0], 2),
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def report(figures: dict[str, object], output: str | None = None) -> None:
+    """Print figures as JSON, and write them to a file where one is named."""
+    text = json.dumps(figures, indent=2)
+    print(text)
+    if output is not None:
+        Path(output).write_text(text + "\n")

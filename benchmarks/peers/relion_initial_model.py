@@ -41,6 +41,13 @@ def read_rows(path: Path) -> pd.DataFrame:
     return rows.sort_values("rlnImageName", ignore_index=True)
 
 
+def read_names(path: Path) -> np.ndarray:
+    """(n,) image names in the order of the file."""
+    tables = starfile.read(path)
+    rows = tables["particles"] if isinstance(tables, dict) else tables
+    return rows["rlnImageName"].to_numpy(str)
+
+
 def rotations(rows: pd.DataFrame) -> np.ndarray:
     """(n, 3, 3) rotations of a table."""
     return matrices_from_euler(torch.tensor(rows[EULER].to_numpy(np.float64, copy=True))).numpy()
@@ -136,7 +143,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
         "particles": len(truth),
         "target_deg": options.target_deg,
         "time_to_target_s": reached[0] if reached else None,
-        "best_updated_median_deg": min((error for _, error in errors), default=None),
+        "best_updated_median_deg": min((error for _, error in errors if np.isfinite(error)), default=None),
         "stopped_at_limit": finished.exit_status is None,
         "wall_s": round(finished.wall_s, 1),
         "iterations": iterations,

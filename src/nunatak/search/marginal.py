@@ -184,7 +184,8 @@ def mass_near(
     weights = torch.exp(scores - evidence[:, None])
     trace = rotations.flatten(1) @ bank.grid.rotations().to(rotations.device).flatten(1).T
     near = trace >= 1 + 2 * math.cos(math.radians(within_deg))
-    return (weights * near).sum(1), evidence - math.log(len(bank.features))
+    # Rounding of the sum must not make a probability of more than one.
+    return (weights * near).sum(1).clamp(max=1.0), evidence - math.log(len(bank.features))
 
 
 def _dense_sums(

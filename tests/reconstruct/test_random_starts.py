@@ -1,0 +1,156 @@
+"""The race of random starts: what it learns from, what it is judged on, how long it takes."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import pytest
+import torch
+from _small_runs import small_context, small_set
+
+from nunatak.reconstruct import starts
+from nunatak.reconstruct.consensus import ConsensusState, radius_at
+from nunatak.reconstruct.starts import batch_rows, race_length, race_pass, rounds, spherical_average
+from nunatak.reconstruct.state import Context, RunState
+from nunatak.volumes.maps import radius_grid
+from nunatak.volumes.wiener import empty_sums
+
+
+def context() -> Context:
+    return small_context(small_set()[0])
+
+
+@pytest.mark.parametrize(("count", "batch"), [(60, 12), (60, 20), (7, 7)])
+def test_an_epoch_visits_every_learning_row_once(count: int, batch: int) -> None:
+    learning = torch.arange(100, 100 + count)
+    per_epoch = count // batch
+    for epoch in range(3):
+        visited = torch.cat(
+            [batch_rows(epoch * per_epoch + i, learning, batch, context(), 0) for i in range(per_epoch)]
+        )
+        assert visited.sort().values.tolist() == learning.tolist()
+
+
+def test_epochs_of_a_ragged_end_leave_out_different_rows() -> None:
+    """65 rows in batches of 20: each epoch leaves out 5, and after some epochs all have had their turn."""
+    learning = torch.arange(65)
+    epochs = [
+        torch.cat([batch_rows(3 * epoch + i, learning, 20, context(), 0) for i in range(3)])
+        for epoch in range(6)
+    ]
+    assert all(len(visited.unique()) == 60 for visited in epochs)
+    assert len(torch.cat(epochs).unique()) == 65
+
+
+def test_orders_differ_from_epoch_to_epoch_and_start_to_start_and_are_repeatable() -> None:
+    learning, one = torch.arange(60), context()
+    first = batch_rows(0, learning, 30, one, 0).tolist()
+    assert first == batch_rows(0, learning, 30, context(), 0).tolist()
+    assert first != batch_rows(2, learning, 30, one, 0).tolist()
+    assert first != batch_rows(0, learning, 30, one, 1).tolist()
+    other_seed = small_context(small_set()[0], seed=1)
+    assert first != batch_rows(0, learning, 30, other_seed, 0).tolist()
+
+
+def test_more_images_in_a_batch_than_there_are_is_one_batch() -> None:
+    assert batch_rows(3, torch.arange(5), 24, context(), 0).sort().values.tolist() == list(range(5))
+
+
+def test_held_out_rows_are_never_learned_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every row that an update is given, over a whole race, against the rows that judge it."""
+    run = context()
+    learned: list[torch.Tensor] = []
+    update = starts.consensus_update
+
+    def spy(state: ConsensusState, images: object, config: object, rows: torch.Tensor) -> ConsensusState:
+        learned.append(rows)
+        return update(state, images, config, rows)
+
+    monkeypatch.setattr(starts, "consensus_update", spy)
+    state = RunState()
+    for passes in range(race_length(2)):
+        state = replace(race_pass(state, run), passes=passes + 1)
+    held_out = set(run.held_out.tolist())
+    assert len(held_out) == 8
+    assert not held_out & set(torch.cat(learned).tolist())
+    assert len(torch.cat(learned).unique()) == 72
+
+
+@pytest.mark.parametrize("restarts", [1, 2, 3, 4, 5, 8, 13])
+def test_rounds_halve_down_to_one(restarts: int) -> None:
+    sizes = rounds(restarts)
+    assert sizes[0] == restarts
+    assert sizes[-1] == 1
+    assert len(sizes) >= 3
+    assert all(after == (before + 1) // 2 for before, after in itertools.pairwise(sizes))
+    places = [starts._position(passes, sizes) for passes in range(race_length(restarts))]
+    assert places == [(number, place) for number, size in enumerate(sizes) for place in range(size)]
+    with pytest.raises(IndexError):
+        starts._position(race_length(restarts), sizes)
+
+
+def test_rounds_of_eight() -> None:
+    assert rounds(8) == [8, 4, 2, 1]
+
+
+def judged(evidence: float, updates: int, label: int = 0) -> ConsensusState:
+    maps = torch.full((1, 8, 8, 8), float(label))
+    return ConsensusState(maps, empty_sums(2, 1), updates, 1.0, evidence, torch.ones(3))
+
+
+def test_the_weaker_half_is_dropped_at_the_end_of_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = small_context(small_set()[0], restarts=4)
+    scores = {0: 3.0, 1: 9.0, 2: 1.0, 3: 7.0}
+    made = iter(range(4))
+    monkeypatch.setattr(starts, "random_start", lambda *a: judged(0.0, 0, next(made)))
+    monkeypatch.setattr(starts, "consensus_update", lambda s, *a: replace(s, update=s.update + 1))
+    monkeypatch.setattr(
+        starts, "held_out_evidence", lambda s, *a: torch.tensor([scores[int(s.maps[0, 0, 0, 0])]])
+    )
+    state = RunState()
+    for passes in range(4):
+        state = replace(race_pass(state, run), passes=passes + 1)
+    assert state.start_labels == (1, 3)
+    assert [s.log_evidence for s in state.starts] == [9.0, 7.0]
+    assert [record["restart"] for record in state.history] == [0, 1, 2, 3]
+    # The others go on from where they are, and the round after that has one left.
+    for passes in range(4, race_length(4)):
+        state = replace(race_pass(state, run), passes=passes + 1)
+    assert state.start_labels == (1,)
+    assert state.starts[0].update == 3 * run.config.start_updates
+
+
+def test_a_race_of_real_starts_is_repeatable_and_learns() -> None:
+    """Evidence of images that were not learned from is positive and grows with the rounds."""
+    first, second = RunState(), RunState()
+    for passes in range(race_length(2)):
+        first = replace(race_pass(first, context()), passes=passes + 1)
+        second = replace(race_pass(second, context()), passes=passes + 1)
+    assert torch.equal(first.starts[0].maps, second.starts[0].maps)
+    evidence = [record["log_evidence"] for record in first.history]
+    assert evidence[-1] > max(evidence[:2]) > 0
+    assert first.starts[0].update == 3 * 5
+
+
+def test_the_radius_marches_from_start_to_end_and_stays() -> None:
+    config = context().consensus
+    radii = [radius_at(update, config) for update in range(20)]
+    assert radii[0] == config.radius_start_px
+    assert radii[-1] == config.radius_end_px
+    assert radii == sorted(radii)
+
+
+@pytest.mark.parametrize("box", [12, 13])
+def test_spherical_average_is_radial_and_keeps_the_mean_of_shells(box: int) -> None:
+    maps = torch.randn(2, box, box, box, generator=torch.Generator().manual_seed(box))
+    found = spherical_average(maps)
+    shells = radius_grid(box).round().long()
+    for shell in range(int(shells.max()) + 1):
+        here = found[:, shells == shell]
+        torch.testing.assert_close(here.min(1).values, here.max(1).values)
+        torch.testing.assert_close(here.mean(1), maps[:, shells == shell].mean(1), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(spherical_average(found), found, rtol=1e-4, atol=1e-5)
+    turned = found.rot90(1, (1, 2)) if box % 2 else None
+    if turned is not None:
+        torch.testing.assert_close(turned, found)

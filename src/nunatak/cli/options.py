@@ -18,8 +18,6 @@ Model = TypeVar("Model", bound=BaseModel)
 
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 
-_FRAME = "╭╮╰╯│─ "
-
 
 class MachineOptions(BaseModel):
     """Where to compute: options of every command."""
@@ -85,9 +83,7 @@ def option_problem(error: ValidationError) -> str:
 
 def _sentence(box: str, model: type[BaseModel], command: str) -> str:
     """What tyro says in a box of several lines, as one sentence."""
-    lines = [line[1:-1].rstrip() for line in box.splitlines() if line.startswith("│")]
-    rule = next((i for i, line in enumerate(lines) if line.strip(_FRAME) == ""), len(lines))
-    said = lines[:rule]
+    said = _content(box)
     if not said:
         return f"The options cannot be understood; see `nunatak {command} --help`."
     if said[0].strip().startswith("Missing from"):
@@ -96,6 +92,14 @@ def _sentence(box: str, model: type[BaseModel], command: str) -> str:
         return f"{' and '.join(names)} must be given; see `nunatak {command} --help`."
     text = " ".join(line.strip() for line in said).replace("Error parsing ", "")
     return f"{text.rstrip('.')}{_nearest(text, model)}; see `nunatak {command} --help`."
+
+
+def _content(box: str) -> list[str]:
+    """Lines between a box's title and its next rule; without UTF-8 the box is made of hyphens."""
+    lines = [line[1:].rstrip(" │") for line in box.splitlines()]
+    rules = [i for i, line in enumerate(lines) if line and not line.strip("─- ")] or [0]
+    first = 1 if box.startswith("╭") else rules[0] + 1
+    return lines[first : next((i for i in rules if i >= first), len(lines) - 1)]
 
 
 def _nearest(text: str, model: type[BaseModel]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +56,10 @@ def _defaults(words: list[str], command: str) -> RunOptions | None:
 
 
 def _config_path(words: list[str]) -> Path | None:
-    found = None
-    for word, following in zip(words, [*words[1:], None], strict=True):
-        if word == "--config" and following is not None:
+    found = next((word.removeprefix("--config=") for word in words if word.startswith("--config=")), None)
+    for word, following in pairwise(words):
+        if word == "--config":
             found = following
-        elif word.startswith("--config="):
-            found = word.removeprefix("--config=")
     return None if found is None else Path(found)
 
 

@@ -21,7 +21,7 @@ from nunatak.reconstruct.state import Context, RunState
 from nunatak.runs.checkpoint import load_checkpoint, save_checkpoint
 from nunatak.runs.folder import RunReport, append_history, write_results
 from nunatak.runs.job import InputConfig, JobConfig, config_text, read_config
-from nunatak.runs.limits import require_free, require_sensible
+from nunatak.runs.limits import require_contrast, require_free, require_sensible
 from nunatak.runs.machine import peak_memory_MB, use_machine
 
 
@@ -78,7 +78,9 @@ def _prepare(job: JobConfig) -> tuple[Particles, Context]:
     if job.command != "abinit":
         require_poses(particles)
     require_sensible(particles, job.engine)
-    return particles, prepare(particles, job.engine, use_poses=job.command != "abinit")
+    context = prepare(particles, job.engine, use_poses=job.command != "abinit")
+    require_contrast(context.cache)
+    return particles, context
 
 
 def _recipe(job: JobConfig) -> Recipe:
@@ -144,6 +146,8 @@ def resume_run(
         f"{job.input.particles} has {held} particles, the run began with {expected}: the file has changed; "
         "start anew.",
     )
+    for part in folder.glob(".*.part"):  # what a kill left of a file that was being written
+        part.unlink(missing_ok=True)
     append_history(folder, state, elapsed)
     return _go_on(job, folder, prepared, state, elapsed, listeners)
 

@@ -76,7 +76,7 @@ def first_problem(error: Exception) -> str:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"]) or "the configuration"
         return f"{place}: {problem['msg']} (got {problem['input']!r})."
-    return str(error).splitlines()[0]
+    return str(error).splitlines()[0].rstrip(".") + "."
 
 
 def _without_none(tree: dict[str, Any]) -> dict[str, Any]:

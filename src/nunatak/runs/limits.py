@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from nunatak.core.errors import InputError, require
+from nunatak.particles.cache import ImageCache
 from nunatak.particles.dataset import Particles
 from nunatak.reconstruct.config import EngineConfig
 
@@ -63,3 +64,13 @@ def require_sensible(particles: Particles, config: EngineConfig) -> None:
             f"--resolution-limit-A {limit_A:g} makes no sense for a box of {extent_A:.4g} A with "
             f"{pixel_A:.4g} A per pixel: between {pixel_A:.4g} and {coarsest_A:.4g} A were expected.",
         )
+
+
+def require_contrast(cache: ImageCache) -> None:
+    """Raise InputError unless at least two images are more than a constant."""
+    telling = len(cache) - len(cache.flat_images)
+    require(
+        telling >= 2,
+        f"{len(cache.flat_images)} of {len(cache)} images are constant: images that show "
+        "something were expected; is this the right stack?",
+    )

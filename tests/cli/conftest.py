@@ -1,0 +1,36 @@
+"""A small simulated set and a short run on it, made once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from _commands import TINY, succeed
+
+
+@pytest.fixture(scope="session")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of 240 particles of a swinging molecule."""
+    folder = tmp_path_factory.mktemp("simulated") / "set"
+    succeed(
+        *f"simulate {folder} --particles 240 --box-px 32 --snr 1 --motion hinge --states 4 --seed 1".split(),
+        "--threads",
+        1,
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def heterogeneous_run(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of an ab initio run with one latent dimension."""
+    folder = tmp_path_factory.mktemp("runs") / "heterogeneous"
+    succeed("abinit", simulated / "particles.star", "-o", folder, "--latent-dim", 1, *TINY)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def homogeneous_run(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a homogeneous ab initio run."""
+    folder = tmp_path_factory.mktemp("runs") / "homogeneous"
+    succeed("abinit", simulated / "particles.star", "-o", folder, "--latent-dim", 0, *TINY)
+    return folder

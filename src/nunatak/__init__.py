@@ -28,7 +28,7 @@ _NAMES = {
     "evaluate_run": "nunatak.metrics.evaluate",
 }
 
-__all__ = ["__version__", *_NAMES]  # noqa: PLE0604
+__all__ = ["__version__", *_NAMES]
 
 
 def __getattr__(name: str) -> Any:

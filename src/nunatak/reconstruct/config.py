@@ -12,7 +12,9 @@ class EngineConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    latent_dim: int = Field(4, ge=0, le=16, description="Dimensions of the conformational latent; 0 is homogeneous.")
+    latent_dim: int = Field(
+        4, ge=0, le=16, description="Dimensions of the conformational latent; 0 is homogeneous."
+    )
     recipe: str = Field("nunatak", description="Which recipe to run.")
     seed: int = Field(0, ge=0, description="Seed of every random choice.")
     particle_diameter_A: float | None = Field(
@@ -22,19 +24,35 @@ class EngineConfig(BaseModel):
         "auto", description="Whether protein is bright or dark in the images; guessed by default."
     )
     flip_hand: bool = Field(False, description="Write the other hand: the data cannot tell the two apart.")
-    restarts: int = Field(4, ge=1, le=256, description="Random starts, of which the best by held-out evidence goes on.")
-    start_updates: int = Field(60, ge=5, description="Updates of a start before the weaker half of them is dropped.")
+    restarts: int = Field(
+        4, ge=1, le=256, description="Random starts, of which the best by held-out evidence goes on."
+    )
+    start_updates: int = Field(
+        60, ge=5, description="Updates of a start before the weaker half of them is dropped."
+    )
     start_batch: int = Field(200, ge=1, description="Images per update of a start.")
-    radius_start_px: int = Field(14, ge=4, description="Fourier radius at which a start begins, Fourier pixels.")
+    radius_start_px: int = Field(
+        14, ge=4, description="Fourier radius at which a start begins, Fourier pixels."
+    )
     radius_end_px: int = Field(20, ge=5, description="Fourier radius at which a start ends, Fourier pixels.")
-    healpix_order: int = Field(2, ge=1, le=3, description="Grid of the global search: 2 is 15 degrees, 4,608 rotations.")
-    shift_extent_px: float = Field(4.5, ge=0, description="Largest trial shift of the global search, in 64ths of the box.")
+    healpix_order: int = Field(
+        2, ge=1, le=3, description="Grid of the global search: 2 is 15 degrees, 4,608 rotations."
+    )
+    shift_extent_px: float = Field(
+        4.5, ge=0, description="Largest trial shift of the global search, in 64ths of the box."
+    )
     shift_step_px: float = Field(1.5, gt=0, description="Step of the trial shifts, in 64ths of the box.")
     refine_passes: int = Field(12, ge=1, description="At most so many passes of homogeneous refinement.")
     grow_passes: int = Field(12, ge=1, description="Passes that grow the subspace at held poses.")
-    joint_passes: int = Field(12, ge=1, description="At most so many passes of joint pose and latent refinement.")
-    resolution_limit_A: float | None = Field(None, gt=0, description="Never use frequencies beyond this resolution.")
-    contrast_sd: float = Field(0.0, ge=0, description="Spread of per-image contrast to allow; 0 keeps it at 1.")
+    joint_passes: int = Field(
+        12, ge=1, description="At most so many passes of joint pose and latent refinement."
+    )
+    resolution_limit_A: float | None = Field(
+        None, gt=0, description="Never use frequencies beyond this resolution."
+    )
+    contrast_sd: float = Field(
+        0.0, ge=0, description="Spread of per-image contrast to allow; 0 keeps it at 1."
+    )
 
 
 def mask_radius_fraction(config: EngineConfig, extent_A: float) -> float:

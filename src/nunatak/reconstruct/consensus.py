@@ -56,7 +56,8 @@ class PolarImages:
         self.grid = rotation_grid(config.healpix_order)
         self.plane = polar_plane(radius, self.grid.in_plane_count)
         self.box_px = working_box(radius)
-        small = half_plane(self.box_px, radius)
+        # Samples beyond the radius are needed to interpolate its last ring.
+        small = half_plane(self.box_px, min((self.box_px - 1) // 2, cache.plane.radius_px))
         transform = polar_transform(self.plane, self.box_px)
         weight = torch.sqrt(2 * self.plane.areas / noise_variance[self.plane.rings])
         count = len(small)
@@ -81,7 +82,9 @@ class PolarImages:
     def ring_power(self, batch: ImageBatch) -> Tensor:
         """(rings,) power of a batch per ring over what white noise of unit variance has."""
         count = batch.samples.shape[1]
-        return self._per_ring((batch.samples.abs() ** 2).sum(0), len(batch.samples) * 2 * self.plane.areas[:count])
+        return self._per_ring(
+            (batch.samples.abs() ** 2).sum(0), len(batch.samples) * 2 * self.plane.areas[:count]
+        )
 
     def ring_residual(self, batch: ImageBatch, found: MarginalSums, base: Tensor) -> Tensor:
         """(rings,) expected residual power of a batch per ring, over that of white noise of unit variance.
@@ -90,7 +93,9 @@ class PolarImages:
         expectation step has made anyway.
         """
         count = batch.samples.shape[1]
-        explained = 2 * (found.numerator * base.conj()).real.sum(0) - (found.denominator * base.abs() ** 2).sum(0)
+        explained = 2 * (found.numerator * base.conj()).real.sum(0) - (
+            found.denominator * base.abs() ** 2
+        ).sum(0)
         rest = (batch.samples.abs() ** 2).sum(0) - explained
         return self._per_ring(rest, len(batch.samples) * 2 * self.plane.areas[:count])
 
@@ -130,9 +135,11 @@ def _mask(box_px: int, config: ConsensusConfig) -> Tensor:
     return soft_sphere(box_px, config.mask_radius_fraction * box_px, edge_px=2.0)
 
 
-def random_start(images: PolarImages, config: ConsensusConfig, generator: torch.Generator) -> ConsensusState:
+def random_start(
+    images: PolarImages, config: ConsensusConfig, learning: Tensor, generator: torch.Generator
+) -> ConsensusState:
     """A map from images in random orientations: blurred to a sphere but for its noise, which breaks the symmetry."""
-    rows = torch.randperm(len(images), generator=generator)[: 5 * config.batch]
+    rows = learning[torch.randperm(len(learning), generator=generator)[: 5 * config.batch]]
     batch = images.batch(rows, config.radius_end_px)
     rotations = random_rotations(len(rows), generator)
     empty = empty_sums(config.radius_end_px, 1)
@@ -143,7 +150,9 @@ def random_start(images: PolarImages, config: ConsensusConfig, generator: torch.
     ridge = relative_ridge(sums, config.ridge_fraction)
     maps = solve_maps(sums, ridge, max(config.radius_start_px - 4, 4), images.box_px)
     factor = images.ring_power(batch).clamp(min=1.0)
-    return ConsensusState(maps * _mask(images.box_px, config), empty, 0, config.shift_extent_px, -math.inf, factor)
+    return ConsensusState(
+        maps * _mask(images.box_px, config), empty, 0, config.shift_extent_px, -math.inf, factor
+    )
 
 
 def radius_at(update: int, config: ConsensusConfig) -> int:
@@ -196,7 +205,9 @@ def consensus_update(
         residual += rest * len(part) / len(rows)
     maps = solve_maps(sums, relative_ridge(sums, config.ridge_fraction), radius, images.box_px)
     spread = 0.9 * state.shift_sd_px**2 + 0.1 * (0.5 * moment + 0.5 * config.shift_step_px**2)
-    factor = torch.where(residual > 0, 0.8 * state.noise_factor + 0.2 * residual, state.noise_factor).clamp(min=1.0)
+    factor = torch.where(residual > 0, 0.8 * state.noise_factor + 0.2 * residual, state.noise_factor).clamp(
+        min=1.0
+    )
     return ConsensusState(
         maps * _mask(images.box_px, config), sums, state.update + 1, math.sqrt(spread), evidence, factor
     )

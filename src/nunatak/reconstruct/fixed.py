@@ -52,12 +52,18 @@ def given_poses_pass(state: RunState, context: Context) -> RunState:
             "The particles have no poses: expected rlnAngleRot, rlnAngleTilt, rlnAnglePsi and rlnOriginX/YAngst "
             "(or alignments3D in a .cs); use `nunatak abinit` to find them."
         )
-    model = maximize(_given_model(context.poses, context), context.cache, context.limit_px, context.mask_fraction, True)
+    model = maximize(
+        _given_model(context.poses, context), context.cache, context.limit_px, context.mask_fraction, True
+    )
     plan = SearchPlan(context.limit_px, _STAY, 0, LocalPrior(pose=False))
     judged, power = expect(model, context.cache, plan)
     noise = noise_from_residuals(power, context.cache, model.noise_variance)
-    model = maximize(replace(judged, noise_variance=noise), context.cache, context.limit_px, context.mask_fraction, False)
-    evidence = float(model.log_evidence.mean()) + pure_noise_objective(context, context.noise_variance, context.limit_px)
+    model = maximize(
+        replace(judged, noise_variance=noise), context.cache, context.limit_px, context.mask_fraction, False
+    )
+    evidence = float(model.log_evidence.mean()) + pure_noise_objective(
+        context, context.noise_variance, context.limit_px
+    )
     record = {"radius_px": model.radius_px, "log_evidence": evidence}
     return replace(state, model=model, pose_change_deg=0.0, history=(*state.history, record))
 

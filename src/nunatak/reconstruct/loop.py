@@ -58,7 +58,9 @@ def run(
             state = replace(state, stage=state.stage + 1, passes=0)
             continue
 
-        def announce(within: float, state: RunState = state, name: str = stage.name, limit: int = stage.limit) -> None:
+        def announce(
+            within: float, state: RunState = state, name: str = stage.name, limit: int = stage.limit
+        ) -> None:
             for listener in listeners:
                 listener.on_progress(Progress(name, state.passes, limit, _fraction(recipe, state, within)))
 

@@ -16,7 +16,14 @@ from nunatak.search.candidates import LATENT, Candidates, ImageSamples
 from nunatak.search.local import LocalFit, LocalPrior, LocalSearch, best_of, neighbours
 from nunatak.volumes.fsc import shell_correlation
 from nunatak.volumes.maps import soft_sphere, working_box
-from nunatak.volumes.wiener import FourierSums, block_shells, diagonal_positions, empty_sums, shell_means, solve_maps
+from nunatak.volumes.wiener import (
+    FourierSums,
+    block_shells,
+    diagonal_positions,
+    empty_sums,
+    shell_means,
+    solve_maps,
+)
 
 
 @dataclass(frozen=True)
@@ -51,10 +58,12 @@ class Model:
 
     @property
     def latent_dim(self) -> int:
+        """Number of components."""
         return self.maps.shape[1] - 1
 
     @property
     def posterior(self) -> LatentPosterior:
+        """What is believed of the particles' latents."""
         return LatentPosterior(self.candidates.latents, self.covariances)
 
 
@@ -82,7 +91,9 @@ def images_within(cache: ImageCache, rows: Tensor, radius_px: int) -> ImageSampl
     """The samples of some images inside a radius."""
     count = cache.plane.count_within(radius_px)
     plane = cache.plane
-    cut = replace(plane, frequencies=plane.frequencies[:count], shells=plane.shells[:count], radius_px=radius_px)
+    cut = replace(
+        plane, frequencies=plane.frequencies[:count], shells=plane.shells[:count], radius_px=radius_px
+    )
     return ImageSamples(cache.samples[rows, :count], cache.transfer[rows, :count], cut)
 
 
@@ -128,34 +139,54 @@ def expect(
         torch.arange(count),
     )
     covariances = join(lambda f: f.covariance[:, LATENT, LATENT])
-    moved = replace(model, candidates=candidates, covariances=covariances, log_evidence=join(lambda f: f.log_evidence))
+    moved = replace(
+        model, candidates=candidates, covariances=covariances, log_evidence=join(lambda f: f.log_evidence)
+    )
     return moved, join(lambda f: f.power)
+
+
+def particle_sums(model: Model, cache: ImageCache, radius_px: int, rows: Tensor) -> FourierSums:
+    """Sufficient statistics of some particles at their current poses and latents."""
+    weights = 2 / model.noise_variance
+    turn = 2 * torch.pi / cache.plane.box_px
+    sums = empty_sums(radius_px, 1 + model.latent_dim)
+    for part in rows.split(4096):
+        images = images_within(cache, part, radius_px)
+        w = weights[images.plane.shells]
+        own = model.candidates[part]
+        angle = -turn * (own.shifts_px @ images.plane.frequencies.float().T)
+        centred = images.samples * torch.polar(images.transfer * w, angle)
+        posterior = LatentPosterior(own.latents, model.covariances[part])
+        numerator, denominator = insert_moments(
+            (centred, images.transfer**2 * w),
+            moments(posterior, own.scales),
+            own.rotations,
+            images.plane.frequencies,
+            sums.numerator.shape[:3],
+        )
+        sums = sums + FourierSums(numerator, denominator, radius_px)
+    return sums
 
 
 def half_sums(model: Model, cache: ImageCache, radius_px: int) -> tuple[FourierSums, FourierSums]:
     """Sufficient statistics of the two half-sets at the current poses and latents."""
-    weights = 2 / model.noise_variance
-    turn = 2 * torch.pi / cache.plane.box_px
-    found = []
-    for half in (0, 1):
-        sums = empty_sums(radius_px, 1 + model.latent_dim)
-        for rows in torch.nonzero(model.halves == half).flatten().split(4096):
-            images = images_within(cache, rows, radius_px)
-            w = weights[images.plane.shells]
-            own = model.candidates[rows]
-            angle = -turn * (own.shifts_px @ images.plane.frequencies.float().T)
-            centred = images.samples * torch.polar(images.transfer * w, angle)
-            posterior = LatentPosterior(own.latents, model.covariances[rows])
-            numerator, denominator = insert_moments(
-                (centred, images.transfer**2 * w),
-                moments(posterior, own.scales),
-                own.rotations,
-                images.plane.frequencies,
-                sums.numerator.shape[:3],
-            )
-            sums = sums + FourierSums(numerator, denominator, radius_px)
-        found.append(sums)
-    return found[0], found[1]
+    halves = [
+        particle_sums(model, cache, radius_px, torch.nonzero(model.halves == half).flatten())
+        for half in (0, 1)
+    ]
+    return halves[0], halves[1]
+
+
+def without_latents(model: Model) -> Model:
+    """The same poses with no latents and the mean maps only."""
+    count = len(model.candidates)
+    return replace(
+        model,
+        maps=model.maps[:, :1],
+        correlation=model.correlation[:1],
+        candidates=replace(model.candidates, latents=torch.zeros(count, 0)),
+        covariances=torch.zeros(count, 0, 0),
+    )
 
 
 def correlation_ridge(sums: FourierSums, correlation: Tensor) -> Tensor:
@@ -185,7 +216,9 @@ def full_correlation(half_correlation: Tensor) -> Tensor:
     return 2 * f / (1 + f)
 
 
-def maximize(model: Model, cache: ImageCache, radius_px: int, mask_radius_fraction: float, joined: bool) -> Model:
+def maximize(
+    model: Model, cache: ImageCache, radius_px: int, mask_radius_fraction: float, joined: bool
+) -> Model:
     """New maps from the current poses and latents, and the FSC between half-sets.
 
     Parameters
@@ -198,14 +231,20 @@ def maximize(model: Model, cache: ImageCache, radius_px: int, mask_radius_fracti
     mask = soft_sphere(box, mask_radius_fraction * box, edge_px=max(2.0, 0.04 * box))
     # A weak, equal prior for the comparison: it must not make the halves agree.
     weak = torch.full((1 + model.latent_dim, radius_px + 2), 0.5)
-    halves = torch.stack([solve_maps(s, correlation_ridge(s, weak), radius_px, box) for s in (first, second)]) * mask
+    halves = (
+        torch.stack([solve_maps(s, correlation_ridge(s, weak), radius_px, box) for s in (first, second)])
+        * mask
+    )
     correlation = shell_correlation(halves[0], halves[1])
     f = smooth_correlation(correlation)
     if joined:
         total = first + second
         maps = solve_maps(total, correlation_ridge(total, full_correlation(f)), radius_px, box)[None] * mask
     else:
-        maps = torch.stack([solve_maps(s, correlation_ridge(s, f), radius_px, box) for s in (first, second)]) * mask
+        maps = (
+            torch.stack([solve_maps(s, correlation_ridge(s, f), radius_px, box) for s in (first, second)])
+            * mask
+        )
     return replace(model, maps=maps, radius_px=radius_px, correlation=correlation)
 
 

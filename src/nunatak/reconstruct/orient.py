@@ -45,9 +45,13 @@ def orient_pass(state: RunState, context: Context) -> RunState:
     model = _global_search(start, context)
     radius = max(4, start_radius(context) - 2)
     plan = SearchPlan(radius, tangent_offsets(7.5), 3, local_prior(context, start.shift_sd_px))
-    moved, _ = search_locally(model, context.cache, plan, lambda done: context.progress(0.5 + 0.5 * done / len(context.cache)))
+    moved, _ = search_locally(
+        model, context.cache, plan, lambda done: context.progress(0.5 + 0.5 * done / len(context.cache))
+    )
     record["log_evidence"] = float(moved.log_evidence.mean())
-    return replace(state, model=moved, starts=(start,), start_labels=(label,), history=(*state.history, record))
+    return replace(
+        state, model=moved, starts=(start,), start_labels=(label,), history=(*state.history, record)
+    )
 
 
 def start_radius(context: Context) -> int:
@@ -106,7 +110,12 @@ def pose_confidence(model: Model, context: Context, within_deg: float = 20.0) ->
     mass, evidence = [], []
     for part in torch.arange(count).split(100):
         near, log_evidence = mass_near(
-            bank, images.batch(part, radius), phases, (images.shifts_px, shift_sd), model.candidates.rotations[part], within_deg
+            bank,
+            images.batch(part, radius),
+            phases,
+            (images.shifts_px, shift_sd),
+            model.candidates.rotations[part],
+            within_deg,
         )
         mass.append(near)
         evidence.append(log_evidence)

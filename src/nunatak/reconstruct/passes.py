@@ -45,7 +45,9 @@ def _step(state: RunState, context: Context, plan: SearchPlan) -> tuple[Model, f
     moved, power = expect(model, context.cache, plan, lambda done: context.progress(0.8 * done / count))
     change = geodesic_deg(model.candidates.rotations, moved.candidates.rotations)
     noise = noise_from_residuals(power, context.cache, moved.noise_variance)
-    evidence = float(moved.log_evidence.mean()) + pure_noise_objective(context, moved.noise_variance, plan.radius_px)
+    evidence = float(moved.log_evidence.mean()) + pure_noise_objective(
+        context, moved.noise_variance, plan.radius_px
+    )
     return replace(moved, noise_variance=noise), float(change.median()), evidence
 
 
@@ -66,7 +68,13 @@ def refine_pass(state: RunState, context: Context) -> RunState:
     """One pass of homogeneous refinement, each half-set against a map of its own (Scheres & Chen 2012)."""
     model = state.model
     if state.passes == 0:
-        model = maximize(model, context.cache, min(start_radius(context) + 2, context.limit_px), context.mask_fraction, False)
+        model = maximize(
+            model,
+            context.cache,
+            min(start_radius(context) + 2, context.limit_px),
+            context.mask_fraction,
+            False,
+        )
         state = replace(state, model=model)
     radius = min(_supported_radius(model, context, 0.143, 2), model.radius_px)
     # The first passes look around, because the grid's poses are up to half a step away from the best.
@@ -74,7 +82,9 @@ def refine_pass(state: RunState, context: Context) -> RunState:
     plan = SearchPlan(radius, turns, 2, local_prior(context, _shift_sd(model)))
     moved, change, evidence = _step(state, context, plan)
     reach = min(max(_supported_radius(model, context, 0.143, 5), radius), context.limit_px)
-    return _record(state, maximize(moved, context.cache, reach, context.mask_fraction, False), change, evidence, context)
+    return _record(
+        state, maximize(moved, context.cache, reach, context.mask_fraction, False), change, evidence, context
+    )
 
 
 def settled(state: RunState, tolerance_deg: float = 0.15, least: int = 4) -> bool:
@@ -123,10 +133,16 @@ def joint_pass(state: RunState, context: Context) -> RunState:
     """One pass of poses and latents together: candidates compared by evidence, z profiled out of each."""
     begin = max(4, start_radius(context) - 6)
     # Frequencies open one ring a pass, and only where the half-sets agree.
-    radius = min(begin + state.passes, _supported_radius(state.model, context, 0.3, 0) if state.passes else begin)
+    radius = min(
+        begin + state.passes, _supported_radius(state.model, context, 0.3, 0) if state.passes else begin
+    )
     radius = max(radius, min(begin, context.limit_px))
-    model = with_gauge(maximize(state.model, context.cache, min(radius + 2, context.limit_px), context.mask_fraction, True))
-    turns = tangent_offsets(6.0) if state.passes < 3 else (tangent_offsets(3.0) if state.passes < 5 else _STAY)
+    model = with_gauge(
+        maximize(state.model, context.cache, min(radius + 2, context.limit_px), context.mask_fraction, True)
+    )
+    turns = (
+        tangent_offsets(6.0) if state.passes < 3 else (tangent_offsets(3.0) if state.passes < 5 else _STAY)
+    )
     plan = SearchPlan(min(radius, model.radius_px), turns, 2, local_prior(context, _shift_sd(model)))
     moved, change, evidence = _step(replace(state, model=model), context, plan)
     return _record(state, moved, change, evidence, context)

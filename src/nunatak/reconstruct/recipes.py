@@ -102,5 +102,7 @@ def find_recipe(config: EngineConfig) -> Recipe:
     """
     known = {"nunatak": ab_initio}
     if config.recipe not in known:
-        raise InputError(f"There is no recipe '{config.recipe}'; expected one of: {', '.join(sorted(known))}.")
+        raise InputError(
+            f"There is no recipe '{config.recipe}'; expected one of: {', '.join(sorted(known))}."
+        )
     return known[config.recipe](config)

@@ -32,7 +32,9 @@ def batch_rows(update: int, learning: Tensor, batch: int, context: Context, labe
     return learning[order[position * batch : (position + 1) * batch]]
 
 
-def held_out_evidence(state: ConsensusState, images: PolarImages, config: ConsensusConfig, rows: Tensor) -> Tensor:
+def held_out_evidence(
+    state: ConsensusState, images: PolarImages, config: ConsensusConfig, rows: Tensor
+) -> Tensor:
     """(k,) log evidence against pure noise of images that the state has not learnt from."""
     radius = radius_at(state.update, config)
     return torch.cat([found.log_evidence for _, found, _ in expect(state, images, rows, radius)])
@@ -80,12 +82,14 @@ def race_pass(state: RunState, context: Context) -> RunState:
     rows = torch.nonzero(learning).flatten()
     if number == 0:
         label = place
-        start = random_start(images, config, context.generator(19, label))
+        start = random_start(images, config, rows, context.generator(19, label))
     else:
         label, start = state.start_labels[place], state.starts[place]
     updates = context.config.start_updates
     for done in range(updates):
-        start = consensus_update(start, images, config, batch_rows(start.update, rows, config.batch, context, label))
+        start = consensus_update(
+            start, images, config, batch_rows(start.update, rows, config.batch, context, label)
+        )
         context.progress((done + 1) / updates)
     evidence = float(held_out_evidence(start, images, config, context.held_out).mean())
     start = replace(start, log_evidence=evidence)

@@ -1,4 +1,4 @@
-"""Every parameter of a reconstruction, declared once: the command line, config.toml and the docs read this model."""
+"""Every parameter of a reconstruction, declared once: command line and config.toml read this model."""
 
 from __future__ import annotations
 

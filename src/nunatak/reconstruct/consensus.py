@@ -71,7 +71,7 @@ class PolarImages:
         return len(self.samples)
 
     def batch(self, rows: Tensor, radius_px: int, noise_factor: Tensor | None = None) -> ImageBatch:
-        """The images of some rows, within a radius, whitened for a noise that is larger by a factor per ring."""
+        """The images of some rows, within a radius, whitened for noise larger by a factor per ring."""
         count = self.plane.count_within(radius_px)
         samples, transfer = self.samples[rows, :count], self.transfer[rows, :count]
         if noise_factor is None:
@@ -119,8 +119,8 @@ class ConsensusState:
     log_evidence : float
         Per image, decaying mean over recent batches.
     noise_factor : (radius + 1,) float32
-        Per ring, residual variance over the noise variance: what the map does not explain yet counts as noise, so
-        that posteriors are only as sharp as the map is good. An annealing without a schedule.
+        Per ring, residual variance over the noise variance: what the map does not explain yet counts as
+        noise, so that posteriors are only as sharp as the map is good. An annealing without a schedule.
     """
 
     maps: Tensor
@@ -138,7 +138,7 @@ def _mask(box_px: int, config: ConsensusConfig) -> Tensor:
 def random_start(
     images: PolarImages, config: ConsensusConfig, learning: Tensor, generator: torch.Generator
 ) -> ConsensusState:
-    """A map from images in random orientations: blurred to a sphere but for its noise, which breaks the symmetry."""
+    """A map from images in random orientations: a sphere but for its noise, which breaks the symmetry."""
     rows = learning[torch.randperm(len(learning), generator=generator)[: 5 * config.batch]]
     batch = images.batch(rows, config.radius_end_px)
     rotations = random_rotations(len(rows), generator)

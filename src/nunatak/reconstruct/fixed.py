@@ -49,8 +49,8 @@ def given_poses_pass(state: RunState, context: Context) -> RunState:
     """
     if context.poses is None:
         raise InputError(
-            "The particles have no poses: expected rlnAngleRot, rlnAngleTilt, rlnAnglePsi and rlnOriginX/YAngst "
-            "(or alignments3D in a .cs); use `nunatak abinit` to find them."
+            "The particles have no poses: expected rlnAngleRot, rlnAngleTilt, rlnAnglePsi and "
+            "rlnOriginX/YAngst (or alignments3D in a .cs); use `nunatak abinit` to find them."
         )
     model = maximize(
         _given_model(context.poses, context), context.cache, context.limit_px, context.mask_fraction, True

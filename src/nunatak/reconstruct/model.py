@@ -211,7 +211,7 @@ def smooth_correlation(correlation: Tensor) -> Tensor:
 
 
 def full_correlation(half_correlation: Tensor) -> Tensor:
-    """FSC of the map from all particles, from that of the halves: 2 F / (1 + F) (Rosenthal & Henderson 2003)."""
+    """FSC of the whole map from that of its halves: 2 F / (1 + F) (Rosenthal & Henderson 2003)."""
     f = half_correlation.clamp(min=0)
     return 2 * f / (1 + f)
 
@@ -249,7 +249,7 @@ def maximize(
 
 
 def noise_from_residuals(power: Tensor, cache: ImageCache, previous: Tensor) -> Tensor:
-    """(shells,) noise variance from (n, shells) residual power; as before in shells that were not searched."""
+    """(shells,) noise variance from (n, shells) residual power; as before in shells not searched."""
     counts = torch.bincount(cache.plane.shells, minlength=len(previous)).clamp(min=1)
     reach = power.shape[1]
     updated = previous.clone()

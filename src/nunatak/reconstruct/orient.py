@@ -1,4 +1,4 @@
-"""From the winning start to a pose for every particle; and the question whether there is a structure at all."""
+"""From the winning start to a pose for every particle; and whether there is a structure at all."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ def _global_search(start: ConsensusState, context: Context) -> Model:
 def pose_confidence(model: Model, context: Context, within_deg: float = 20.0) -> tuple[Tensor, Tensor]:
     """(n,) posterior mass near each particle's pose, and (n,) log evidence against pure noise.
 
-    Over the whole grid of the global search, with the mean map: the probability, among all orientations, of those
-    within an angle of the reported one.
+    Over the whole grid of the global search, with the mean map: the probability, among all orientations, of
+    those within an angle of the reported one.
     """
     images, count = context.polar, len(context.cache)
     radius = start_radius(context)

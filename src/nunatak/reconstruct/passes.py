@@ -1,4 +1,4 @@
-"""The passes of refinement: homogeneous, growing a subspace, joint, split into half-sets, and the last one."""
+"""The passes of refinement: homogeneous, growing a subspace, joint, by half-sets, the last."""
 
 from __future__ import annotations
 

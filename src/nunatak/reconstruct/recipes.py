@@ -10,7 +10,7 @@ from nunatak.reconstruct import passes
 from nunatak.reconstruct.config import EngineConfig
 from nunatak.reconstruct.fixed import fixed_grow_pass, given_poses_pass
 from nunatak.reconstruct.orient import orient_pass
-from nunatak.reconstruct.starts import race_decided, race_length, race_pass
+from nunatak.reconstruct.starts import decided, race_length, race_pass
 from nunatak.reconstruct.state import Context, RunState
 
 
@@ -62,7 +62,7 @@ def _finish() -> Stage:
 
 
 def _decided(config: EngineConfig) -> Callable[[RunState], bool]:
-    return lambda state: race_decided(state, config.start_updates)
+    return lambda state: decided(state.starts, config.start_updates)
 
 
 def ab_initio(config: EngineConfig) -> Recipe:

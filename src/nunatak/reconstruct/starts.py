@@ -6,6 +6,7 @@ one that has not may still find it, so half of them are given more time (docs/de
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -98,7 +99,8 @@ def race_pass(state: RunState, context: Context) -> RunState:
         starts, labels = [*starts, start], [*labels, label]
     else:
         starts[place] = start
-    if place + 1 == sizes[number] and number + 1 < len(sizes):
+    round_is_over = place + 1 == sizes[number] and number + 1 < len(sizes)
+    if round_is_over and not decided(starts, updates):
         order = sorted(range(len(starts)), key=lambda i: -starts[i].log_evidence)[: sizes[number + 1]]
         starts, labels = [starts[i] for i in order], [labels[i] for i in order]
     record = {
@@ -116,11 +118,11 @@ def winner(state: RunState) -> tuple[ConsensusState, int]:
     return state.starts[best], state.start_labels[best]
 
 
-def race_decided(state: RunState, least_updates: int, tolerance: float = 0.015) -> bool:
+def decided(starts: Sequence[ConsensusState], least_updates: int, tolerance: float = 0.015) -> bool:
     """Two starts that were given more than one round agree with the best: more updates would change nothing.
 
     Starts that have not found the structure differ from each other; those that have end at the same evidence.
     """
-    best = winner(state)[0].log_evidence
-    agree = [s for s in state.starts if s.update > least_updates and s.log_evidence > (1 - tolerance) * best]
+    best = max(start.log_evidence for start in starts)
+    agree = [s for s in starts if s.update > least_updates and s.log_evidence > (1 - tolerance) * best]
     return best > 0 and len(agree) >= 2

@@ -103,7 +103,7 @@ class Context:
 
     @cached_property
     def noise_variance(self) -> Tensor:
-        """(shells,) first guess of the noise: what lies around the particles, never more than the whole image."""
+        """(shells,) first guess of the noise: what lies around the particles, at most the whole image."""
         return torch.minimum(self.cache.background_power, self.image_power)
 
     @cached_property
@@ -118,7 +118,7 @@ class Context:
     def consensus(self) -> ConsensusConfig:
         """The engine's parameters as the starts need them."""
         config, box = self.config, self.cache.plane.box_px
-        end = min(config.radius_end_px, self.limit_px)
+        end = max(4, min(config.radius_end_px, self.limit_px - 1))
         learning = len(self.cache) - len(self.held_out)
         return ConsensusConfig(
             radius_start_px=min(config.radius_start_px, max(4, end - 2)),

@@ -8,6 +8,18 @@ import pytest
 from _commands import TINY, succeed
 
 
+@pytest.fixture
+def with_report() -> None:
+    """Asked for by tests whose runs are to write their page."""
+
+
+@pytest.fixture(autouse=True)
+def _report_only_where_asked_for(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page takes as long as such a run; the runs that all tests share have theirs."""
+    if "with_report" not in request.fixturenames:
+        monkeypatch.setattr("nunatak.export.report.write_report", lambda folder: folder / "report.html")
+
+
 @pytest.fixture(scope="session")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of 240 particles of a swinging molecule."""

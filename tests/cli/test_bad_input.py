@@ -281,7 +281,7 @@ ODD = [
 
 @pytest.mark.parametrize(("make", "latent_dim"), ODD)
 def test_odd_particles_are_run_to_the_end(
-    make: Callable[[Path], np.ndarray], latent_dim: int, simulated: Path, tmp_path: Path
+    make: Callable[[Path], np.ndarray], latent_dim: int, simulated: Path, tmp_path: Path, with_report: None
 ) -> None:
     star = write_set(tmp_path / "input", make(simulated), simulated / "particles.star")
     done = abinit(star, tmp_path / "run", "--latent-dim", latent_dim)

@@ -114,7 +114,9 @@ def test_a_damaged_run(heterogeneous_run: Path, tmp_path: Path) -> None:
     succeed("volumes", run, "-o", tmp_path / "maps", "--path", 0)
 
 
-def test_analyze_and_select(heterogeneous_run: Path, simulated: Path, tmp_path: Path) -> None:
+def test_analyze_and_select(
+    heterogeneous_run: Path, simulated: Path, tmp_path: Path, with_report: None
+) -> None:
     run = shutil.copytree(heterogeneous_run, tmp_path / "run")
     (run / "report.html").unlink()
     assert call("select", run, "-o", tmp_path / "early.star", "--cluster", 0).is_refused()

@@ -18,12 +18,6 @@ from nunatak.runs.checkpoint import load_checkpoint
 PATIENCE_S = 60.0
 
 
-@pytest.fixture(autouse=True)
-def _without_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page takes as long as the run and is not what is asked about."""
-    monkeypatch.setattr("nunatak.export.report.write_report", lambda folder: folder / "report.html")
-
-
 def words(simulated: Path, run: Path, *more: object) -> list[object]:
     return ["abinit", simulated / "particles.star", "-o", run, "--latent-dim", 1, *TINY, *more]
 

@@ -50,14 +50,13 @@ def voxel_A(path: Path) -> float:
         return float(file.voxel_size.x)
 
 
-@pytest.mark.parametrize("kind", ["heterogeneous", "homogeneous"])
-def test_every_file_is_there(kind: str, request: pytest.FixtureRequest) -> None:
-    run = request.getfixturevalue(f"{kind}_run")
-    missing = [name for name in FILES if not (run / name).is_file()]
-    assert not missing
-    assert (run / "latents.npy").exists() == (kind == "heterogeneous")
-    assert not list(run.rglob("*.part"))
-    assert not [path for path in run.rglob("*") if path.suffix in {".pkl", ".pickle", ".pt", ".pth"}]
+def test_every_file_is_there(heterogeneous_run: Path, homogeneous_run: Path) -> None:
+    for run in (heterogeneous_run, homogeneous_run):
+        missing = [name for name in FILES if not (run / name).is_file()]
+        assert not missing
+        assert (run / "latents.npy").exists() == (run == heterogeneous_run)
+        assert not list(run.rglob("*.part"))
+        assert not [path for path in run.rglob("*") if path.suffix in {".pkl", ".pickle", ".pt", ".pth"}]
 
 
 def test_every_row_and_column_comes_back(simulated: Path, heterogeneous_run: Path) -> None:

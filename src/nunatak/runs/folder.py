@@ -88,11 +88,11 @@ def write_results(folder: Path, particles: Particles, cache: ImageCache, report:
     box, pixel = cache.plane.box_px, cache.pixel_size_A
     whole = state.maps if state.maps is not None else model.maps.mean(0)
     hand = inverted if flip else (lambda maps: maps)
-    whole, halves = hand(change_box(whole, box)), hand(change_box(model.maps, box))
+    whole, pair = hand(change_box(whole, box)), hand(change_box(model.maps, box))
     write_map(folder / "mean.mrc", whole[0].numpy(), pixel)
-    if len(halves) == 2:
-        write_map(folder / "half1.mrc", halves[0, 0].numpy(), pixel)
-        write_map(folder / "half2.mrc", halves[1, 0].numpy(), pixel)
+    if len(pair) == 2:
+        write_map(folder / "half1.mrc", pair[0, 0].numpy(), pixel)
+        write_map(folder / "half2.mrc", pair[1, 0].numpy(), pixel)
         _write_fsc(folder / "fsc.csv", model.correlation[0], cache.extent_A)
     if model.latent_dim:
         write_npy(folder / "latents.npy", model.candidates.latents.numpy().astype(np.float32))

@@ -143,7 +143,8 @@ def marginal_step(
         found = kernels.significant(scores, norm, prior, temperature)
         if found is not None:
             return _sparse_sums(bank, batch, phases, shifts_px, found)
-    scores = (scores.float() - norm[:, None]) / temperature + prior[:, None]
+    # In place: these are the largest arrays of the whole search, and memory bandwidth is what they cost.
+    scores = scores.float().sub_(norm[:, None]).div_(temperature).add_(prior[:, None])
     return _dense_sums(bank, batch, features, shifts_px, scores)
 
 
@@ -195,7 +196,7 @@ def _dense_sums(
     poses, directions = len(bank.features), len(bank.grid.directions)
     shape = (directions, bank.grid.in_plane_count, -1)
     log_evidence = torch.logsumexp(scores.flatten(1), 1)
-    weights = torch.exp(scores - log_evidence[:, None, None])
+    weights = scores.sub_(log_evidence[:, None, None]).exp_()
     numerator = weights.to(features.dtype).flatten(0, 1).T @ features.flatten(0, 1)
     denominator = weights.sum(1).T @ batch.transfer**2
     top, argument = weights.flatten(1).max(1)

@@ -125,6 +125,16 @@ def write_star_tables(path: Path | str, tables: dict[str, pd.DataFrame]) -> None
             float_format=None,
             na_rep="nan",
         )
+        _without_time(temporary)
+
+
+def _without_time(path: Path) -> None:
+    """Overwrite the library's first line, which holds the time: equal particles make equal files."""
+    with path.open("r+b") as file:
+        first = file.readline()
+        if first.startswith(b"#"):
+            file.seek(0)
+            file.write(b"# Written by Nunatak".ljust(len(first) - 1)[: len(first) - 1])
 
 
 def absolute_image_names(particles: ParticleFile) -> pd.Series:

@@ -40,6 +40,21 @@ def particles_needed(diameter_A: float, resolution_A: float) -> int:
     return max(1000, math.ceil(2 * math.pi * (diameter_A / resolution_A) ** 2))
 
 
+def lone_winner(state: RunState, tolerance: float = 0.03) -> str | None:
+    """A warning when no other random start came near the one that went on."""
+    last = {r["restart"]: r["log_evidence"] for r in state.history if "update" in r and "restart" in r}
+    if len(last) < 2:
+        return None
+    best = max(last.values())
+    near = sum(value > (1 - tolerance) * best for value in last.values())
+    if near > 1:
+        return None
+    return (
+        f"Only one of {len(last)} random starts reached this map: a wrong map can look sharp too; "
+        "repeat with more --restarts or another --seed and see whether it comes back."
+    )
+
+
 def particle_warnings(
     state: RunState, cache: ImageCache, config: EngineConfig, resolution_A: float | None
 ) -> list[str]:
@@ -57,6 +72,9 @@ def particle_warnings(
             )
         if resolution_A < 2.1 * cache.pixel_size_A:
             warnings.append("The half-sets agree up to the pixel size: a smaller pixel would show more.")
+    alone = lone_winner(state)
+    if alone is not None and state.outcome is not Outcome.NO_STRUCTURE:
+        warnings.append(alone)
     if state.confidence is not None and state.outcome is not Outcome.NO_STRUCTURE:
         doubtful = float((state.confidence < 0.5).float().mean())
         if doubtful > 0.3:

@@ -9,6 +9,10 @@ from nunatak.reconstruct.config import EngineConfig, mask_radius_fraction
 from nunatak.reconstruct.state import Outcome, RunState
 
 
+# Below it an FSC between halves is mostly chance.
+_LEAST_PARTICLES = 1000
+
+
 def duration(seconds: float) -> str:
     """1 h 05 min, 2 min 10 s, 45 s."""
     if seconds >= 3600:
@@ -37,7 +41,7 @@ def particles_needed(diameter_A: float, resolution_A: float) -> int:
     pi (D / d)^2 of them at opposite views being one; each several times over in either half-set; and never
     under a thousand, below which an FSC between halves is mostly chance.
     """
-    return max(1000, math.ceil(2 * math.pi * (diameter_A / resolution_A) ** 2))
+    return max(_LEAST_PARTICLES, math.ceil(2 * math.pi * (diameter_A / resolution_A) ** 2))
 
 
 def lone_winner(state: RunState, tolerance: float = 0.03) -> str | None:
@@ -81,6 +85,11 @@ def particle_warnings(
             warnings.append(
                 f"{doubtful:.0%} of the particles have a doubtful orientation (confidence under 0.5)."
             )
+    if resolution_A is None and count < _LEAST_PARTICLES:
+        warnings.append(
+            f"{count:,} particles are too few to claim a resolution, or to say that there is no structure: "
+            f"at least about {_LEAST_PARTICLES:,} would be needed."
+        )
     if state.outcome is Outcome.NO_STRUCTURE:
         warnings.append(
             "No structure was found: poses and map are written for inspection only and mean nothing."

@@ -17,10 +17,15 @@ def use_machine(device: str, threads: int) -> int:
     Raises
     ------
     InputError
-        CUDA was asked for and is not there.
+        CUDA was asked for: it is not there, or not used yet.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda was asked for, but torch sees no CUDA device; use --device cpu.")
+    if device == "cuda":
+        # Better refused than computed on the CPU in silence.
+        raise InputError(
+            "--device cuda was asked for, but the engine runs on the CPU only so far; use --device cpu."
+        )
     threads = threads or torch.get_num_threads()
     torch.set_num_threads(threads)
     numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]

@@ -8,7 +8,6 @@ from nunatak.particles.cache import ImageCache
 from nunatak.reconstruct.config import EngineConfig, mask_radius_fraction
 from nunatak.reconstruct.state import Outcome, RunState
 
-
 # Below it an FSC between halves is mostly chance.
 _LEAST_PARTICLES = 1000
 

@@ -15,9 +15,18 @@ from nunatak.geometry.rotations import geodesic_deg, random_rotations
 from nunatak.geometry.so3_grid import rotation_grid, shift_disk
 from nunatak.projection.gridding import block_from_maps
 from nunatak.projection.operator import slice_block
-from nunatak.search import marginal, marginal_kernels
-from nunatak.search.marginal import ImageBatch, SliceBank, marginal_step, mass_near, shift_phases, slice_bank
+from nunatak.search import marginal_kernels
+from nunatak.search.marginal import (
+    ImageBatch,
+    TrialShifts,
+    marginal_step,
+    mass_near,
+    shift_phases,
+    trial_shifts,
+)
+from nunatak.search.marginal_sums import MarginalSums, dense_sums, sparse_sums
 from nunatak.search.polar import polar_plane, turn_all
+from nunatak.search.slice_bank import SliceBank, slice_bank
 
 BOX, RADIUS = 16, 5
 
@@ -32,6 +41,10 @@ class Search:
     phases: Tensor
     pose: Tensor
     shift: Tensor
+
+    def trials(self, shift_sd_px: float) -> TrialShifts:
+        """The trial shifts under a prior."""
+        return trial_shifts(self.shifts_px, self.phases, shift_sd_px)
 
 
 def make_search(
@@ -85,7 +98,7 @@ def log_posterior(search: Search, shift_sd_px: float, temperature: float = 1.0) 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 def test_step_is_what_a_loop_over_poses_and_shifts_gives(temperature: float) -> None:
     search, shift_sd = make_search(signal=0.3), 1.2
-    found = marginal_step(search.bank, search.batch, search.phases, search.shifts_px, shift_sd, temperature)
+    found = marginal_step(search.bank, search.batch, search.trials(shift_sd), temperature)
     joint = log_posterior(search, shift_sd, temperature)
     evidence = torch.logsumexp(joint.flatten(1), 1)
     weights = torch.exp(joint - evidence[:, None, None])
@@ -101,7 +114,7 @@ def test_step_is_what_a_loop_over_poses_and_shifts_gives(temperature: float) -> 
 def test_sums_are_those_of_inserting_every_image_at_every_pose() -> None:
     """<sums, slices of any map> is the expected <c y, P> over the posterior, and the same with the powers."""
     search = make_search(signal=0.3)
-    found = marginal_step(search.bank, search.batch, search.phases, search.shifts_px, 1.2)
+    found = marginal_step(search.bank, search.batch, search.trials(1.2))
     joint = log_posterior(search, 1.2)
     weights = torch.exp(joint - torch.logsumexp(joint.flatten(1), 1)[:, None, None])
     generator = torch.Generator().manual_seed(9)
@@ -119,7 +132,7 @@ def test_sums_are_those_of_inserting_every_image_at_every_pose() -> None:
 
 def test_strong_images_are_found_at_their_pose_and_shift() -> None:
     search = make_search(20, signal=20.0, order=1)
-    found = marginal_step(search.bank, search.batch, search.phases, search.shifts_px, 2.0)
+    found = marginal_step(search.bank, search.batch, search.trials(2.0))
     assert found.best_pose.tolist() == search.pose.tolist()
     assert found.best_shift.tolist() == search.shift.tolist()
     assert (found.best_weight > 0.99).all()
@@ -128,29 +141,30 @@ def test_strong_images_are_found_at_their_pose_and_shift() -> None:
 def test_images_that_say_nothing_have_the_evidence_of_noise() -> None:
     search = make_search(3)
     blind = ImageBatch(search.batch.samples, torch.zeros_like(search.batch.transfer))
-    found = marginal_step(search.bank, blind, search.phases, search.shifts_px, 1.0)
+    found = marginal_step(search.bank, blind, search.trials(1.0))
     torch.testing.assert_close(found.log_evidence, torch.zeros(3), rtol=0, atol=1e-4)
-
-
-def in_half(search: Search) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Scores in bfloat16, as the fast path reads them, the norm and prior, the features they belong to."""
-    bank = replace(search.bank, features=search.bank.features.bfloat16())
-    _, scores, norm, prior = marginal._score(bank, search.batch, search.phases, (search.shifts_px, 1.5))
-    features = marginal._shifted_features(search.batch, search.phases, torch.float32)
-    return scores.bfloat16(), norm, prior, features
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 def test_sparse_sums_are_the_dense_ones(temperature: float) -> None:
-    """marginal_kernels.significant and accumulate against marginal._dense_sums on the very same scores."""
+    """marginal_kernels.significant, weighed and accumulate against dense_weights and dense_sums."""
     search = make_search(12, signal=2.0, order=1)
-    scores, norm, prior, features = in_half(search)
-    found = marginal_kernels.significant(scores, norm, prior, temperature, room=100_000)
+    weighted, squared = search.batch.samples * search.batch.transfer, search.batch.transfer**2
+    trials = search.trials(1.5)
+    scores = search.bank.products(weighted, search.phases).bfloat16()
+    norm = search.bank.norms(squared)
+    flat = norm.transpose(1, 2).flatten(1).contiguous()
+    found = marginal_kernels.significant(scores, flat, trials.log_prior, temperature, room=100_000)
     assert found is not None
-    sparse = marginal._sparse_sums(search.bank, search.batch, search.phases, search.shifts_px, found)
-    whole = (scores.float() - norm[:, None]) / temperature + prior[:, None]
-    dense = marginal._dense_sums(search.bank, search.batch, features, search.shifts_px, whole)
-    # Weights below exp(-9) of the best are left out: 0.2 % measured here.
+    images = (search.bank, weighted, squared, search.phases, search.shifts_px)
+    sparse = sparse_sums(*images, found)
+    by_turn = scores.float().unflatten(2, (-1, search.bank.turns)).transpose(2, 3)
+    whole = (by_turn - norm[:, None]) / temperature + trials.log_prior[:, None, None]
+    assert_same_sums(sparse, dense_sums(*images, whole.contiguous()))
+
+
+def assert_same_sums(sparse: MarginalSums, dense: MarginalSums) -> None:
+    """Weights below exp(-9) of the best are left out: 0.2 % measured here."""
     for ours, theirs in ((sparse.numerator, dense.numerator), (sparse.denominator, dense.denominator)):
         assert float((ours - theirs).norm() / theirs.norm()) < 0.01
     torch.testing.assert_close(sparse.log_evidence, dense.log_evidence, rtol=0, atol=0.02)
@@ -194,9 +208,9 @@ def test_significant_gives_up_where_a_posterior_is_flat() -> None:
 def test_flat_posteriors_take_the_dense_path_in_bfloat16() -> None:
     """Weak images on many poses: more entries than the fast path holds, and still the right sums."""
     search = make_search(4, signal=0.05, order=2)
-    bank = replace(search.bank, features=search.bank.features.bfloat16())
-    rough = marginal_step(bank, search.batch, search.phases, search.shifts_px, 1.5)
-    exact = marginal_step(search.bank, search.batch, search.phases, search.shifts_px, 1.5)
+    bank = replace(search.bank, dtype=torch.bfloat16)
+    rough = marginal_step(bank, search.batch, search.trials(1.5))
+    exact = marginal_step(search.bank, search.batch, search.trials(1.5))
     torch.testing.assert_close(rough.log_evidence, exact.log_evidence, rtol=0, atol=0.05)
     assert float((rough.numerator - exact.numerator).norm() / exact.numerator.norm()) < 0.02
 
@@ -213,9 +227,9 @@ def test_bfloat16_scores_cost_little(signal: float, evidence_error: float, sums_
     0.15 measured.
     """
     search = make_search(20, signal=signal, order=2)
-    bank = replace(search.bank, features=search.bank.features.bfloat16())
-    rough = marginal_step(bank, search.batch, search.phases, search.shifts_px, 1.5)
-    exact = marginal_step(search.bank, search.batch, search.phases, search.shifts_px, 1.5)
+    bank = replace(search.bank, dtype=torch.bfloat16)
+    rough = marginal_step(bank, search.batch, search.trials(1.5))
+    exact = marginal_step(search.bank, search.batch, search.trials(1.5))
     assert float((rough.log_evidence - exact.log_evidence).abs().max()) < evidence_error
     assert float((rough.numerator - exact.numerator).norm() / exact.numerator.norm()) < sums_error
 
@@ -227,7 +241,7 @@ def test_mass_near_is_the_posterior_within_an_angle() -> None:
     per_pose = torch.exp(torch.logsumexp(joint, 1) - evidence[:, None])
     centres = random_rotations(5, torch.Generator().manual_seed(1))
     distance = geodesic_deg(centres[:, None], search.bank.grid.rotations()[None])
-    arguments = (search.bank, search.batch, search.phases, (search.shifts_px, 1.5), centres)
+    arguments = (search.bank, search.batch, search.trials(1.5), centres)
     for within_deg in (45.0, 100.0):
         mass, found = mass_near(*arguments, within_deg)
         expected = (per_pose * (distance <= within_deg)).sum(1)

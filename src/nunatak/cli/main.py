@@ -55,6 +55,8 @@ def main(arguments: list[str] | None = None) -> None:
             file=sys.stderr,
         )
         sys.exit(2)
+    # Threads that spin at a barrier keep those they wait for off a busy processor (docs/decisions/0006).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     debug = "--debug" in words
     sys.exit(_guarded(words[0], [word for word in words[1:] if word != "--debug"], debug))
 

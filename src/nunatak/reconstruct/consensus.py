@@ -19,15 +19,10 @@ from nunatak.geometry.so3_grid import RotationGrid, rotation_grid, shift_disk
 from nunatak.particles.cache import ImageCache
 from nunatak.projection.gridding import block_from_maps
 from nunatak.projection.operator import insert_block
-from nunatak.search.marginal import (
-    ImageBatch,
-    MarginalSums,
-    marginal_step,
-    scoring_dtype,
-    shift_phases,
-    slice_bank,
-)
+from nunatak.search.marginal import ImageBatch, marginal_step, shift_phases, trial_shifts
+from nunatak.search.marginal_sums import MarginalSums
 from nunatak.search.polar import PolarPlane, polar_plane, polar_samples, polar_transform
+from nunatak.search.slice_bank import scoring_dtype, slice_bank
 from nunatak.volumes.maps import soft_sphere, working_box
 from nunatak.volumes.wiener import FourierSums, empty_sums, relative_ridge, solve_maps
 
@@ -174,10 +169,11 @@ def expect(
     block = block_from_maps(state.maps, int(images.plane.rings.max()))
     bank = slice_bank(block, images.grid, plane, scoring_dtype(block.device))
     phases = images.phases[:, : len(plane)].contiguous()
+    trials = trial_shifts(images.shifts_px, phases, state.shift_sd_px)
     factor = state.noise_factor if annealed else None
     for part in rows.split(100):
         batch = images.batch(part, radius_px, factor)
-        found = marginal_step(bank, batch, phases, images.shifts_px, state.shift_sd_px)
+        found = marginal_step(bank, batch, trials)
         residual = images.ring_residual(batch, found, bank.base)
         yield part, found, residual if factor is None else residual * factor
 

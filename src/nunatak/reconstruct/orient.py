@@ -16,7 +16,8 @@ from nunatak.reconstruct.starts import held_out_evidence, spherical_average, win
 from nunatak.reconstruct.state import Context, Outcome, RunState
 from nunatak.search.candidates import Candidates
 from nunatak.search.local import LocalPrior
-from nunatak.search.marginal import mass_near, scoring_dtype, slice_bank
+from nunatak.search.marginal import mass_near, trial_shifts
+from nunatak.search.slice_bank import scoring_dtype, slice_bank
 from nunatak.volumes.maps import change_box
 
 
@@ -107,15 +108,11 @@ def pose_confidence(model: Model, context: Context, within_deg: float = 20.0) ->
     bank = slice_bank(block_from_maps(maps, radius), images.grid, plane, scoring_dtype(maps.device))
     phases = images.phases[:, : len(plane)].contiguous()
     shift_sd = float(model.candidates.shifts_px.std()) + 0.5
+    trials = trial_shifts(images.shifts_px, phases, shift_sd)
     mass, evidence = [], []
     for part in torch.arange(count).split(100):
         near, log_evidence = mass_near(
-            bank,
-            images.batch(part, radius),
-            phases,
-            (images.shifts_px, shift_sd),
-            model.candidates.rotations[part],
-            within_deg,
+            bank, images.batch(part, radius), trials, model.candidates.rotations[part], within_deg
         )
         mass.append(near)
         evidence.append(log_evidence)

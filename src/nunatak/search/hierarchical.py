@@ -27,8 +27,9 @@ from nunatak.geometry.so3_grid import cell_rotations, child_cells, rotation_grid
 from nunatak.projection import slices
 from nunatak.search import hierarchical_kernels as kernels
 from nunatak.search.candidates import ImageSamples
-from nunatak.search.marginal import ImageBatch, SliceBank, scoring_dtype, shift_phases, slice_bank
+from nunatak.search.marginal import ImageBatch, shift_phases
 from nunatak.search.polar import PolarPlane, polar_plane, polar_samples, polar_transform
+from nunatak.search.slice_bank import SliceBank, scoring_dtype, slice_bank
 from nunatak.volumes.maps import working_box
 
 Schedule = Literal["linear", "doubling"]
@@ -276,12 +277,11 @@ def _score_grid(
 ) -> tuple[Tensor, ...]:
     """(b, k) best poses of some rows, index of the best shift of each, and scores."""
     samples, transfer = batch.samples[rows], batch.transfer[rows]
-    shifted = (samples * transfer)[:, None] * phases
-    features = torch.cat([shifted.real, shifted.imag], -1).to(bank.features.dtype)
-    products = (features.flatten(0, 1) @ bank.features.T).unflatten(0, features.shape[:2])
+    products = bank.products(samples * transfer, phases)
     fast = products.dtype == torch.bfloat16 and products.device.type == "cpu"
     best, place = kernels.best_shift(products) if fast else reference_best_shift(products)
-    scores, poses = (best - 0.5 * (transfer**2 @ bank.power.T)).topk(kept, 1)
+    norm = bank.norms(transfer**2).transpose(1, 2).flatten(1)
+    scores, poses = (best - norm).topk(kept, 1)
     return poses, place.gather(1, poses), scores
 
 

@@ -1,4 +1,4 @@
-"""Compiled CPU kernels for the two bandwidth-bound parts of nunatak.search.marginal.
+"""Compiled CPU kernels for the two bandwidth-bound parts of nunatak.search.marginal_sums.
 
 Posteriors are sharp: of some 10^5 scores per image a few dozen carry the mass. The matrix product that makes
 the scores stays torch's; here the scores are read once or twice in the type they come in, only significant
@@ -93,12 +93,28 @@ class Significant(NamedTuple):
     log_evidence: np.ndarray
 
 
+def weighed(
+    pose: np.ndarray, shift: np.ndarray, score: np.ndarray, count: np.ndarray, top: np.ndarray
+) -> Significant:
+    """Entries with their posterior weights, from (b, room) arrays of which the first `count` are filled.
+
+    Reference: nunatak.search.marginal_sums.dense_weights.
+    """
+    valid = np.arange(pose.shape[1])[None] < count[:, None]
+    weight = np.exp(score - top[:, None])
+    total = weight.sum(1)
+    image = np.repeat(np.arange(len(pose), dtype=np.int32), count)
+    return Significant(
+        image, shift[valid], pose[valid], (weight / total[:, None])[valid], top + np.log(total)
+    )
+
+
 def significant(
     scores: Tensor, norm: Tensor, shift_prior: Tensor, temperature: float, cut: float = 9.0, room: int = 2048
 ) -> Significant | None:
     """Entries within `cut` of each image's best score, or None where an image has more than `room` of them.
 
-    Reference: nunatak.search.marginal._dense_sums, which exponentiates every score.
+    Reference: nunatak.search.marginal_sums.dense_sums, which exponentiates every score.
 
     Parameters
     ----------
@@ -116,15 +132,7 @@ def significant(
     pose, shift = np.empty((2, images, room), np.int32)
     score = np.full((images, room), -np.inf, np.float32)
     _collect(bits, norms, prior, inverse, top - np.float32(cut), count, pose, shift, score)
-    if count.max() > room:
-        return None
-    valid = np.arange(room)[None] < count[:, None]
-    weight = np.exp(score - top[:, None])
-    total = weight.sum(1)
-    image = np.repeat(np.arange(images, dtype=np.int32), count)
-    return Significant(
-        image, shift[valid], pose[valid], (weight / total[:, None])[valid], top + np.log(total)
-    )
+    return None if count.max() > room else weighed(pose, shift, score, count, top)
 
 
 def accumulate(
@@ -138,7 +146,7 @@ def accumulate(
 ) -> tuple[Tensor, Tensor]:
     """(d, n) complex numerator and (d, n) denominator: fold_turns and fold_weights of dense weights.
 
-    Reference: nunatak.search.marginal._dense_sums.
+    Reference: nunatak.search.marginal_sums.dense_sums.
 
     Parameters
     ----------

@@ -26,7 +26,8 @@ class PolarPlane:
     Attributes
     ----------
     frequencies : (n, 2) float64
-        (kx, ky) in Fourier pixels, ring by ring, by angle within a ring.
+        (kx, ky) in Fourier pixels, ring by ring; within a ring orbit by orbit, an orbit being the
+        in_plane_count / 2 samples that turns carry into each other, in the order of the turns.
     rings : (n,) int64
         Ring of each sample, its radius in Fourier pixels.
     areas : (n,) float32
@@ -66,18 +67,19 @@ class PolarPlane:
 def polar_plane(radius_px: int, in_plane_count: int) -> PolarPlane:
     """A plane whose rings have at least 2 pi r samples, in multiples of the in-plane count."""
     rings, angles, areas, turns, mates = [], [], [], [], []
-    start = 0
+    start, orbit = 0, in_plane_count // 2
     steps = torch.arange(in_plane_count)[:, None]
     for ring in range(1, radius_px + 1):
         per_step = math.ceil(2 * math.pi * ring / in_plane_count)
-        half = per_step * in_plane_count // 2
-        index = torch.arange(half)
+        half = per_step * orbit
+        step_of = torch.arange(half) % orbit
+        first = torch.arange(half) // orbit
         rings.append(torch.full((half,), ring))
-        angles.append(index.double() * (math.pi / half))
+        angles.append((first + step_of * per_step).double() * (math.pi / half))
         areas.append(torch.full((half,), math.pi * ring / half))
-        turned = (index[None] + steps * per_step) % (2 * half)
-        mates.append(turned >= half)
-        turns.append(turned % half + start)
+        turned = (step_of[None] + steps) % in_plane_count
+        mates.append(turned >= orbit)
+        turns.append(first * orbit + turned % orbit + start)
         start += half
     ring, angle = torch.cat(rings), torch.cat(angles)
     frequencies = torch.stack([ring * torch.cos(angle), ring * torch.sin(angle)], 1)

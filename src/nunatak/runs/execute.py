@@ -70,7 +70,7 @@ def read_input(config: InputConfig, require_images: bool = True) -> Particles:
 
 def _prepare(job: JobConfig) -> tuple[Particles, Context]:
     """Everything that can be refused is refused here, the cheapest first and before any folder is made."""
-    _recipe(job)
+    recipe_of(job)
     particles = read_input(job.input)
     require_enough(particles)
     if not job.input.no_ctf:
@@ -83,7 +83,8 @@ def _prepare(job: JobConfig) -> tuple[Particles, Context]:
     return particles, context
 
 
-def _recipe(job: JobConfig) -> Recipe:
+def recipe_of(job: JobConfig) -> Recipe:
+    """The stages that a job goes through."""
     return find_recipe(job.engine) if job.command == "abinit" else fixed_poses(job.engine)
 
 
@@ -162,7 +163,7 @@ def _go_on(
 ) -> RunReport:
     particles, context = prepared
     keeper = CheckpointListener(folder, time.monotonic(), elapsed_s)
-    state = run(_recipe(job), context, state, [keeper, *listeners])
+    state = run(recipe_of(job), context, state, [keeper, *listeners])
     typed = folder / "command.txt"
     command = typed.read_text().strip() if typed.exists() else ""
     report = RunReport(

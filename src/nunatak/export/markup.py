@@ -62,9 +62,14 @@ def table(rows: Iterable[Sequence[object]], kind: str = "") -> str:
     return f'<table class="{text(kind)}">{"".join(lines)}</table>'
 
 
+def palette() -> str:
+    """The colours of all pages, light and dark, as CSS variables."""
+    return resources.files("nunatak.export").joinpath("palette.css").read_text(encoding="utf-8")
+
+
 def page(title: str, body: str) -> str:
     """A whole HTML document with its style inside and nothing outside."""
-    css = resources.files("nunatak.export").joinpath("report.css").read_text(encoding="utf-8")
+    css = palette() + resources.files("nunatak.export").joinpath("report.css").read_text(encoding="utf-8")
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

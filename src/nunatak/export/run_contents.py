@@ -130,7 +130,7 @@ def read_run_contents(run_dir: Path | str) -> RunContents:
         particles=part("particles.star", _read_particles, None),
         latents=part("latents.npy", _read_latents, None),
         mean=part("mean.mrc", _read_density, None),
-        fsc=part("fsc.csv", _read_fsc, None),
+        fsc=part("fsc.csv", read_fsc, None),
         path_maps=_of_one_shape([found for found in path_maps if found is not None]),
         problems=tuple(problems),
     )
@@ -171,7 +171,14 @@ def _read_latents(path: Path) -> NDArray | None:
     return latents if latents.size else None
 
 
-def _read_fsc(path: Path) -> FscTable:
+def read_fsc(path: Path) -> FscTable:
+    """fsc.csv of a run.
+
+    Raises
+    ------
+    InputError
+        It has fewer than three shells; ValueError or KeyError where it is no such table.
+    """
     table = np.genfromtxt(path, delimiter=",", names=True, dtype=float, encoding="utf-8")
     resolutions_A, correlation = np.atleast_1d(table["resolution_A"]), np.atleast_1d(table["fsc"])
     known = np.isfinite(resolutions_A) & (resolutions_A > 0) & np.isfinite(correlation)

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test truth check clean
+.PHONY: demo test truth browser check clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/ready
@@ -14,6 +14,11 @@ test: $(VENV)/ready
 
 truth: $(VENV)/ready
 	$(BIN)/python -m pytest -m truth
+
+# Needs a Chromium on the machine; Playwright drives it and downloads none of its own.
+browser: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check playwright==1.65.2
+	$(BIN)/python -m pytest -m browser
 
 check: $(VENV)/ready
 	$(BIN)/ruff check src tests benchmarks

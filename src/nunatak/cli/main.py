@@ -17,6 +17,7 @@ COMMANDS = {
     "volumes": "maps at latent positions of a finished run",
     "analyze": "components, clusters, representative maps and the report of a finished run",
     "select": "a subset of a run's particles as a .star file",
+    "dashboard": "the run in a browser, live or finished",
     "evaluate": "a run against the truth of its simulation",
     "recipes": "the recipes that abinit knows",
 }

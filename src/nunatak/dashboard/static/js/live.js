@@ -1,0 +1,111 @@
+// The page of progress: stages, time left, curves, and the current map; asks again while the run goes on.
+
+import * as api from "./api.js";
+import { el, panel } from "./dom.js";
+import { fscChart, lineChart } from "./charts.js";
+import { MapView } from "./mapview.js";
+import { duration } from "./words.js";
+
+const ASK_MS = 2500;
+const COLOURS = ["accent", "warm", "moss", "muted"];
+
+export async function live(page, context) {
+  const view = new LivePage(context);
+  page.replaceChildren(view.node);
+  await view.ask();
+  return () => view.dispose();
+}
+
+class LivePage {
+  constructor(context) {
+    this.context = context;
+    this.headline = el("div.headline", { "aria-live": "polite" });
+    this.stages = el("ol.stages", { "aria-label": "Stages" });
+    this.charts = el("div.charts");
+    const mapHost = el("div.map");
+    this.mapSaid = el("span.hint");
+    this.node = el("div.live", this.headline, this.stages, el("div.live-grid", panel("Figures", null, this.charts), panel("Current map", this.mapSaid, mapHost)));
+    this.view = new MapView(mapHost, "Surface of the current map");
+  }
+
+  async ask() {
+    clearTimeout(this.timer);
+    if (this.gone) return;
+    try {
+      const progress = await api.json(`${api.run(this.context.run)}/progress`);
+      if (this.gone) return;
+      this.#draw(progress);
+      await this.#map(progress);
+      if (progress.phase !== "finished") this.timer = setTimeout(() => this.ask(), ASK_MS);
+      if (this.phase && this.phase !== progress.phase) this.context.refresh();
+      this.phase = progress.phase;
+    } catch (error) {
+      this.context.notice(error.message);
+      this.timer = setTimeout(() => this.ask(), 4 * ASK_MS);
+    }
+  }
+
+  #draw(progress) {
+    const { phase, stage, passes, pass_limit: limit, fraction, left_s: left, elapsed_s: elapsed, silent_s: silent } = progress;
+    const words = {
+      finished: "The run has finished.",
+      running: stage ? `${sentence(stage)}${limit > 1 ? `, pass ${Math.min(passes + 1, limit)} of at most ${limit}` : ""}` : "The run has begun.",
+      silent: `Nothing was written for ${duration(silent)}: the run has probably stopped. “nunatak resume” goes on with it.`,
+      empty: "Nothing was written yet.",
+    };
+    const facts = [["done", `${Math.round(100 * fraction)} %`], ["computed", duration(elapsed)], ...(phase === "running" ? [["left, at this pace", duration(left)], ["last news", `${duration(silent)} ago`]] : [])];
+    const bar = el("progress", { max: 1, value: fraction, "aria-label": "Done" });
+    this.headline.replaceChildren(el("h1", words[phase]), bar, el("dl.facts", facts.flatMap(([name, value]) => [el("div", el("dt", name), el("dd", value))])));
+    this.stages.replaceChildren(...progress.stages.map((name, i) => el("li", { "data-state": i < progress.stage_number ? "done" : i === progress.stage_number && phase !== "finished" ? "now" : "", "aria-current": i === progress.stage_number ? "step" : null }, name)));
+    const key = `${progress.history.length} ${progress.map_stamp}`;
+    if (key === this.drawn) return;
+    this.drawn = key;
+    this.charts.replaceChildren(...figures(progress));
+  }
+
+  async #map(progress) {
+    if (progress.map_stamp === this.stamp) return;
+    try {
+      const loaded = await this.view.load(await api.map(`${api.run(this.context.run)}/map`));
+      if (this.gone) return;
+      this.view.show("main", loaded);
+      this.stamp = progress.map_stamp;
+      this.mapSaid.textContent = progress.phase === "finished" ? "final mean map" : "mean of the last checkpoint";
+    } catch (error) {
+      if (error.status !== 404 && error.status !== 400) throw error;
+      this.mapSaid.textContent = error.message;
+    }
+  }
+
+  dispose() {
+    this.gone = true;
+    clearTimeout(this.timer);
+    this.view.dispose();
+  }
+}
+
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
+/** A line for each stage, or for each random start. */
+function byStage(history, key) {
+  const groups = new Map();
+  for (const record of history) {
+    if (record[key] === undefined || record[key] === null) continue;
+    const name = record.restart === undefined || record.restart === null ? record.stage : `start ${record.restart + 1}`;
+    if (!groups.has(name)) groups.set(name, []);
+    groups.get(name).push([record.time_s, record[key]]);
+  }
+  const many = groups.size > 8;
+  return [...groups].map(([name, points], i) => ({ name: many ? null : name, points, css: COLOURS[i % COLOURS.length] }));
+}
+
+function figures({ history, fsc }) {
+  const time = { xFormat: duration };
+  const resolution = history.some((record) => record.fsc_resolution_A) ? "fsc_resolution_A" : "resolution_A";
+  return [
+    lineChart(byStage(history, "log_evidence"), { title: "Log evidence", note: "higher explains the images better; stages count differently", ...time }),
+    lineChart(byStage(history, "pose_change_deg"), { title: "Movement of poses (degrees)", note: "median between passes", log: true, empty: "Poses are held or not found yet.", ...time }),
+    lineChart(byStage(history, resolution), { title: "Resolution (Å)", note: "where half maps agree", empty: "Half maps come after the random starts.", ...time }),
+    fscChart(fsc, { note: "of the half maps" }),
+  ];
+}

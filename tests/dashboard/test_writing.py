@@ -1,0 +1,120 @@
+"""Selections and jobs: what is written, and only with the token."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import _runs
+import numpy as np
+import pytest
+from conftest import BEARER
+from fastapi.testclient import TestClient
+
+from nunatak.dashboard.jobs import job_arguments
+from nunatak.io.star import read_star
+from nunatak.reconstruct.config import EngineConfig
+from nunatak.runs.job import InputConfig, JobConfig
+
+
+def test_a_selection_is_exactly_its_particles(writing: TestClient, runs: Path) -> None:
+    rows = [250, 3, 7, 3, 44]
+    saved = writing.put("/api/runs/first/selections/bent_arm", json={"rows": rows}, headers=BEARER)
+    assert saved.status_code == 200, saved.text
+    assert saved.json()["count"] == 4
+    whole = read_star(runs / "first" / "particles.star").rows
+    picked = read_star(runs / "first" / "selections" / "bent_arm.star").rows
+    assert list(picked.columns) == list(whole.columns)
+    expected = whole.iloc[[3, 7, 44, 250]].reset_index(drop=True)
+    assert picked["nunatakPoseConfidence"].tolist() == expected["nunatakPoseConfidence"].tolist()
+    np.testing.assert_array_equal(np.load(runs / "first" / "selections" / "bent_arm.npy"), [3, 7, 44, 250])
+    assert not list((runs / "first" / "selections").glob(".*")), "parts of files were left"
+    listed = writing.get("/api/runs/first/selections").json()
+    assert {"bent_arm": 4}.items() <= {one["name"]: one["count"] for one in listed}.items()
+    assert writing.get("/api/runs/first/selections/bent_arm").json()["rows"] == [3, 7, 44, 250]
+    star = writing.get("/api/runs/first/selections/bent_arm/star")
+    assert star.content == (runs / "first" / "selections" / "bent_arm.star").read_bytes()
+
+
+def test_a_star_can_be_fetched_without_writing(reading: TestClient, runs: Path, tmp_path: Path) -> None:
+    answer = reading.post("/api/runs/second/star", json={"rows": [1, 2, 299]})
+    assert answer.status_code == 200
+    (tmp_path / "fetched.star").write_bytes(answer.content)
+    assert len(read_star(tmp_path / "fetched.star").rows) == 3
+    assert not (runs / "second" / "selections").exists()
+
+
+@pytest.mark.parametrize("rows", [[], [300], [-1], ["x"], [0.5], "all", None])
+def test_senseless_rows_are_refused(writing: TestClient, rows: object) -> None:
+    answer = writing.put("/api/runs/first/selections/odd", json={"rows": rows}, headers=BEARER)
+    assert answer.status_code in (400, 422)
+    assert answer.json()["detail"].endswith(".")
+
+
+def test_a_run_that_goes_on_has_no_selections(writing: TestClient) -> None:
+    answer = writing.put("/api/runs/live/selections/early", json={"rows": [1]}, headers=BEARER)
+    assert answer.status_code == 404
+
+
+def test_a_jobs_arguments_say_what_differs_from_the_defaults(tmp_path: Path) -> None:
+    job = JobConfig(
+        command="abinit",
+        input=InputConfig(particles=Path("/data/-x.star"), defocus_A=-5.0, no_ctf=True),
+        engine=EngineConfig(latent_dim=2, flip_hand=True),
+    )
+    words = job_arguments(job, tmp_path / "run")
+    assert words[:2] == ["abinit", "/data/-x.star"]
+    assert set(words[2:]) == {
+        f"--output={tmp_path / 'run'}",
+        "--latent-dim=2",
+        "--flip-hand",
+        "--defocus-A=-5.0",
+        "--no-ctf",
+    }
+
+
+def test_a_job_runs_and_shows_up(writing: TestClient, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line itself answers: it refuses a stack without a pixel size, which the list shows."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    particles = runs / "first" / "particles.mrcs"
+    wanted = {"name": "mine", "job": {"input": {"particles": str(particles)}, "engine": {"latent_dim": 0}}}
+    assert writing.post("/api/jobs", json=wanted).status_code == 401
+    assert not (runs / "mine").exists()
+    started = writing.post("/api/jobs", json=wanted, headers=BEARER)
+    assert started.status_code == 201, started.text
+    assert started.json()["run"] == "mine"
+    deadline = time.monotonic() + 60
+    while (told := writing.get("/api/jobs").json()[0])["state"] == "running" and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert told["state"] == "failed"
+    assert told["last_words"].startswith("nunatak abinit: ")
+    assert "mine" in [run["id"] for run in writing.get("/api/runs").json()]
+    again = writing.post("/api/jobs", json=wanted, headers=BEARER)
+    assert again.status_code == 400
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        {"input": {"particles": "/nowhere/particles.star"}},
+        {"input": {"particles": sys.executable}, "engine": {"latent_dim": 99}},
+        {"input": {"particles": sys.executable}, "engine": {"nosuch": 1}},
+        {"input": {}},
+        {"command": "select", "input": {"particles": sys.executable}},
+    ],
+)
+def test_senseless_jobs_are_refused(writing: TestClient, runs: Path, job: dict) -> None:
+    answer = writing.post("/api/jobs", json={"name": "odd", "job": job}, headers=BEARER)
+    assert answer.status_code in (400, 422)
+    assert answer.json()["detail"].endswith(".")
+    assert not (runs / "odd").exists()
+
+
+def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    from nunatak.dashboard.library import RunLibrary
+    from nunatak.dashboard.settings import Settings
+
+    one = _runs.finished_run(tmp_path / "a" / "run", particles=20)
+    other = _runs.finished_run(tmp_path / "b" / "run", particles=20)
+    assert RunLibrary(Settings((one, other), tmp_path)).runs() == {"run": one, "run-2": other}

@@ -31,8 +31,9 @@ from nunatak.metrics.pose_error import FLIP, align_frames
 from nunatak.optics.ctf import CtfParameters, electron_wavelength_A, evaluate_ctf
 from nunatak.projection.gridding import block_from_maps
 from nunatak.projection.operator import Projector
-from nunatak.search.marginal import ImageBatch, marginal_step, shift_phases, slice_bank
+from nunatak.search.marginal import ImageBatch, marginal_step, shift_phases, trial_shifts
 from nunatak.search.polar import polar_plane
+from nunatak.search.slice_bank import slice_bank
 
 BOXES = (32, 33)
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "nunatak"
@@ -204,7 +205,8 @@ def test_clause_07_the_search_computes_that_likelihood() -> None:
     phases = shift_phases(shifts_px, plane, 16)
     samples = torch.randn(4, len(plane), dtype=torch.complex64, generator=generator)
     transfer = torch.randn(4, len(plane), generator=generator)
-    found = marginal_step(bank, ImageBatch(samples, transfer), phases, shifts_px, shift_sd_px=2.0)
+    trials = trial_shifts(shifts_px, phases, shift_sd_px=2.0)
+    found = marginal_step(bank, ImageBatch(samples, transfer), trials)
     # Whitened features carry sqrt(2): without it they are y / sigma and C / sigma of the clause.
     y, c = samples / math.sqrt(2), transfer / math.sqrt(2)
     slices = torch.complex(*bank.features.chunk(2, dim=1))

@@ -1,4 +1,4 @@
-"""Turns in the plane by residues: exact against every turned slice, in both directions, and in the kernels."""
+"""Turns in the plane by residues: exact against every turned slice, both ways, and in the kernels."""
 
 from __future__ import annotations
 

@@ -3,9 +3,9 @@
 On a polar plane the samples fall into orbits of in_plane_count = C samples that a turn only moves along. A
 discrete Fourier transform along each orbit makes turning by s steps a factor exp(2 pi i j s / C), so that
 
-    <x, P turned by s> = 1/(2 C) sum_j g_j Re[ exp(2 pi i j s / C) sum_u conj(X_u(j)) P_u(j) ],     j = 0 .. C / 2
+    <x, P turned by s> = 1/(2 C) sum_j g_j Re[ exp(2 pi i j s / C) sum_u conj(X_u(j)) P_u(j) ]
 
-with u the orbits, and g = 1 at both ends and 2 between (theory eq. 4a). It is exact, and costs C / 2 times
+with j from 0 to C / 2, u the orbits, and g = 1 at both ends and 2 between (theory eq. 4a). It is exact, and costs C / 2 times
 fewer operations than a product with every turned slice. The sums of the M-step are the transposed products.
 """
 
@@ -46,7 +46,7 @@ def turn_weights_of_residues(count: int) -> tuple[Tensor, Tensor]:
 
 
 def residues(samples: Tensor, count: int) -> Tensor:
-    """(C / 2 + 1, ..., 2 u) float32 residues of (..., n) complex64 samples of a polar plane, re and im in turn.
+    """(C / 2 + 1, ..., 2 u) float32 residues, real and imaginary in turn, of (..., n) complex64 polar samples.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def turned_products(sums: Tensor, count: int) -> Tensor:
     cosine, sine = (part.to(sums.device) for part in turn_weights_of_residues(count))
     pairs = sums.unflatten(-1, (2, -1)).movedim(2, 1).flatten(2).flatten(0, 1)
     weights = torch.stack([cosine, -sine], 1).flatten(0, 1).T
-    return (weights @ pairs).unflatten(1, sums.shape[1:2] + (sums.shape[2] // 2,)).movedim(0, 1)
+    return (weights @ pairs).unflatten(1, (*sums.shape[1:2], sums.shape[2] // 2)).movedim(0, 1)
 
 
 def weighted_residues(weights: Tensor, images: Tensor, count: int) -> Tensor:

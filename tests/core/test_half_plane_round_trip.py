@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nunatak.core.device import to_device
 from nunatak.core.errors import InputError, require
 from nunatak.core.fourier import fourier_map, half_plane, images_from_samples, real_map, sample_images
 
@@ -97,7 +98,7 @@ def test_planes_are_shared_and_sized() -> None:
     plane = half_plane(64, 20)
     assert len(plane) == pytest.approx(math.pi * 20**2 / 2, rel=0.03)
     assert plane.count_within(20) == len(plane)
-    assert len(plane.to("cpu")) == len(plane)
+    assert len(to_device(plane, "cpu")) == len(plane)
 
 
 def test_require_raises_its_sentence() -> None:

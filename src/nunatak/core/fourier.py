@@ -46,10 +46,6 @@ class HalfPlane:
         squared = (self.frequencies**2).sum(1)
         return int((squared <= radius_px**2).sum())
 
-    def to(self, device: torch.device | str) -> HalfPlane:
-        """The same samples on another device."""
-        return HalfPlane(self.frequencies.to(device), self.shells.to(device), self.box_px, self.radius_px)
-
 
 @lru_cache(maxsize=32)
 def half_plane(box_px: int, radius_px: int) -> HalfPlane:
@@ -107,18 +103,16 @@ def sample_images(
     (n, len(plane)) complex64
     """
     n, height, width = images.shape
+    exact = {"dtype": torch.float64, "device": images.device}
     limit = plane.radius_px
     divisor = float(width) if box_divisor is None else box_divisor
-    kx = torch.arange(0, limit + 1, dtype=torch.float64)
-    ky = torch.arange(-limit, limit + 1, dtype=torch.float64)
-    x = (torch.arange(width, dtype=torch.float64) - width // 2) * scale / plane.box_px
-    y = (torch.arange(height, dtype=torch.float64) - height // 2) * scale / plane.box_px
-    phase_x = torch.polar(torch.ones(1, dtype=torch.float64), -2 * torch.pi * x[:, None] * kx).to(
-        torch.complex64
-    )
-    phase_y = torch.polar(torch.ones(1, dtype=torch.float64), -2 * torch.pi * ky[:, None] * y).to(
-        torch.complex64
-    )
+    kx = torch.arange(0, limit + 1, **exact)
+    ky = torch.arange(-limit, limit + 1, **exact)
+    x = (torch.arange(width, **exact) - width // 2) * scale / plane.box_px
+    y = (torch.arange(height, **exact) - height // 2) * scale / plane.box_px
+    one = torch.ones(1, **exact)
+    phase_x = torch.polar(one, -2 * torch.pi * x[:, None] * kx).to(torch.complex64)
+    phase_y = torch.polar(one, -2 * torch.pi * ky[:, None] * y).to(torch.complex64)
     half = torch.matmul(images.to(torch.complex64), phase_x)
     grid = torch.matmul(phase_y, half) / divisor
     fx, fy = plane.frequencies[:, 0], plane.frequencies[:, 1] + limit

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nunatak.core.device import CPU
 from nunatak.geometry.rotations import matrices_from_euler, rotation_from_vector
 
 
@@ -45,7 +46,8 @@ class RotationGrid:
 
     def rotations(self) -> Tensor:
         """(d * in_plane_count, 3, 3) float32, psi fastest."""
-        psi = torch.arange(self.in_plane_count, dtype=torch.float64) * np.radians(self.step_deg)
+        turns = torch.arange(self.in_plane_count, dtype=torch.float64, device=self.directions.device)
+        psi = turns * np.radians(self.step_deg)
         return (in_plane_matrices(psi)[None] @ self.directions.double()[:, None]).flatten(0, 1).float()
 
 
@@ -67,13 +69,15 @@ def rotation_grid(order: int) -> RotationGrid:
 
 
 @lru_cache(maxsize=16)
-def cell_frames(base_order: int, order: int) -> Tensor:
+def cell_frames(base_order: int, order: int, device: torch.device = CPU) -> Tensor:
     """(12 * 4^order, 3, 3) float32 rotations, one per nested HEALPix pixel, that psi angles are counted from.
 
     At the base order these are the grid's directions. A finer pixel's frame is its parent's, turned by the
     smallest rotation that carries the parent's direction of view to its own: Euler angles, whose psi changes
     meaning from pixel to pixel about the poles, would tear a cell's children apart there.
     """
+    if device != CPU:
+        return cell_frames(base_order, order).to(device)
     if order == base_order:
         return rotation_grid(order).directions
     parents = cell_frames(base_order, order - 1).double().repeat_interleave(4, 0)
@@ -99,7 +103,7 @@ def cell_rotations(base_order: int, order: int, pixels: Tensor, turns: Tensor) -
     """
     step, base_step = 60.0 / 2**order, 60.0 / 2**base_order
     psi = torch.deg2rad((turns.double() + 0.5) * step - 0.5 * base_step)
-    frames = cell_frames(base_order, order).to(pixels.device)
+    frames = cell_frames(base_order, order, pixels.device)
     return (in_plane_matrices(psi).float() @ frames[pixels]).contiguous()
 
 

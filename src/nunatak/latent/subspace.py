@@ -65,7 +65,7 @@ def whitening_gauge(posterior: LatentPosterior, maps: Tensor) -> Gauge:
     centre = posterior.means.mean(0)
     deviation = posterior.means - centre
     moment = deviation.T @ deviation / len(deviation) + posterior.covariances.mean(0)
-    root = torch.linalg.cholesky(moment + 1e-6 * torch.eye(len(moment)))
+    root = torch.linalg.cholesky(moment + 1e-6 * torch.eye(len(moment), device=moment.device))
     components = maps[1:].flatten(1)
     white = root.T @ components
     # Axes of the largest power first; z' = U^T root^-1 (z - centre), W' = U^T root^T W.

@@ -55,11 +55,10 @@ class ImageCache:
     def transfer_at(self, frequencies_px: Tensor) -> Tensor:
         """(n, k) float32 CTF values at (k, 2) frequencies in Fourier pixels."""
         if self.optics is None:
-            return torch.ones(len(self), len(frequencies_px))
-        scaled = frequencies_px.double() / self.extent_A
-        return torch.cat(
-            [evaluate_ctf(self.optics[part], scaled) for part in torch.arange(len(self)).split(1024)]
-        )
+            return torch.ones(len(self), len(frequencies_px), device=self.samples.device)
+        scaled, at_once = frequencies_px.double() / self.extent_A, 1024
+        starts = range(0, len(self), at_once)
+        return torch.cat([evaluate_ctf(self.optics[slice(i, i + at_once)], scaled) for i in starts])
 
     def image_power(self) -> Tensor:
         """(shells,) mean |Y|^2 per shell over all images."""

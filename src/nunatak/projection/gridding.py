@@ -12,13 +12,14 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from nunatak.core.device import CPU
 from nunatak.projection.slices import block_shape
 
 
 @lru_cache(maxsize=16)
-def interpolation_window(box_px: int, padding: int) -> Tensor:
+def interpolation_window(box_px: int, padding: int, device: torch.device = CPU) -> Tensor:
     """(box, box, box) sinc^2 window by which trilinear interpolation multiplies a map."""
-    x = (torch.arange(box_px, dtype=torch.float64) - box_px // 2) / (padding * box_px)
+    x = (torch.arange(box_px, dtype=torch.float64, device=device) - box_px // 2) / (padding * box_px)
     axis = torch.sinc(x) ** 2
     return (axis[:, None, None] * axis[None, :, None] * axis[None, None, :]).float()
 
@@ -48,7 +49,7 @@ def block_from_maps(maps: Tensor, radius_px: int, padding: int = 2) -> Tensor:
     """
     box = maps.shape[-1]
     padded = padding * box
-    window = interpolation_window(box, padding).to(maps.device)
+    window = interpolation_window(box, padding, maps.device)
     transform = torch.fft.rfftn(maps / window, s=(padded,) * 3, dim=(-3, -2, -1)) / box
     z, y, x = _block_indices(radius_px, padding, padded, maps.device)
     keep = x <= padded // 2
@@ -89,4 +90,4 @@ def maps_from_block(block: Tensor, box_px: int, padding: int = 2) -> Tensor:
     rows[:, q] = turned[:, keep, keep, : limit + 1]
     full[:, :, q, : limit + 1] = rows
     real = torch.fft.irfftn(full, s=(padded,) * 3, dim=(-3, -2, -1)) * box_px
-    return real[:, :box_px, :box_px, :box_px] / interpolation_window(box_px, padding).to(block.device)
+    return real[:, :box_px, :box_px, :box_px] / interpolation_window(box_px, padding, block.device)

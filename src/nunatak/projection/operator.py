@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nunatak.core import device as devices
 from nunatak.projection import kernels, slices
 from nunatak.projection.gridding import block_from_maps, maps_from_block
 
 
 def slice_block(block: Tensor, rotations: Tensor, frequencies: Tensor, padding: int = 2) -> Tensor:
     """(p, n, c) central slices of a block; see nunatak.projection.slices.slice_block."""
-    implementation = kernels if block.device.type == "cpu" else slices
+    implementation = kernels if devices.is_compiled(block) else slices
     return implementation.slice_block(block, rotations, frequencies, padding)
 
 
@@ -21,7 +22,7 @@ def insert_block(
     values: Tensor, rotations: Tensor, frequencies: Tensor, shape: tuple[int, int, int], padding: int = 2
 ) -> Tensor:
     """Adjoint of slice_block, the Friedel mates on the plane x = 0 added; complex samples or real weights."""
-    implementation = kernels if values.device.type == "cpu" else slices
+    implementation = kernels if devices.is_compiled(values) else slices
     return slices.complete_plane(implementation.insert_block(values, rotations, frequencies, padding, shape))
 
 
@@ -34,9 +35,43 @@ def insert_moments(
     padding: int = 2,
 ) -> tuple[Tensor, Tensor]:
     """See nunatak.projection.slices.insert_moments; the Friedel mates on the plane x = 0 are added."""
-    implementation = kernels if weighted[0].device.type == "cpu" else slices
-    sums = implementation.insert_moments(weighted, moments, rotations, frequencies, padding, shape)
+    if devices.is_compiled(weighted[0]):
+        sums = kernels.insert_moments(weighted, moments, rotations, frequencies, padding, shape)
+    else:
+        sums = _insert_in_parts(weighted, moments, rotations, frequencies, padding, shape)
     return slices.complete_plane(sums[0]), slices.complete_plane(sums[1])
+
+
+def _insert_in_parts(
+    weighted: tuple[Tensor, Tensor],
+    moments: tuple[Tensor, Tensor],
+    rotations: Tensor,
+    frequencies: Tensor,
+    padding: int,
+    shape: tuple[int, int, int],
+) -> tuple[Tensor, Tensor]:
+    """slices.insert_moments with no more rows at a time than fit into the device's memory."""
+    channels, products = moments[0].shape[1], moments[1].shape[1]
+    # Per sample: values, weights and one corner of each, and coordinates, fractions and indices.
+    row_bytes = len(frequencies) * (24 * channels + 12 * products + 100)
+    numerator = weighted[0].new_zeros(*shape, channels)
+    denominator = weighted[1].new_zeros(*shape, products)
+    for part in _parts(len(rotations), devices.rows_that_fit(row_bytes, rotations.device)):
+        some = slices.insert_moments(
+            (weighted[0][part], weighted[1][part]),
+            (moments[0][part], moments[1][part]),
+            rotations[part],
+            frequencies,
+            padding,
+            shape,
+        )
+        numerator += some[0]
+        denominator += some[1]
+    return numerator, denominator
+
+
+def _parts(count: int, size: int) -> list[slice]:
+    return [slice(start, start + size) for start in range(0, count, size)]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nunatak.core.device import to_device
 from nunatak.core.fourier import half_plane
 from nunatak.geometry.rotations import random_rotations
 from nunatak.geometry.so3_grid import RotationGrid, rotation_grid, shift_disk
@@ -47,19 +48,19 @@ class PolarImages:
     """Polar samples of a cache, whitened, for a grid's in-plane angles; and the trial shifts."""
 
     def __init__(self, cache: ImageCache, noise_variance: Tensor, config: ConsensusConfig) -> None:
-        radius = config.radius_end_px
-        self.grid = rotation_grid(config.healpix_order)
-        self.plane = polar_plane(radius, self.grid.in_plane_count)
+        radius, device = config.radius_end_px, cache.samples.device
+        grid = rotation_grid(config.healpix_order)
+        self.grid, self.plane = to_device((grid, polar_plane(radius, grid.in_plane_count)), device)
         self.box_px = working_box(radius)
         # Samples beyond the radius are needed to interpolate its last ring.
-        small = half_plane(self.box_px, min((self.box_px - 1) // 2, cache.plane.radius_px))
+        small = to_device(half_plane(self.box_px, min((self.box_px - 1) // 2, cache.plane.radius_px)), device)
         transform = polar_transform(self.plane, self.box_px)
         weight = torch.sqrt(2 * self.plane.areas / noise_variance[self.plane.rings])
         count = len(small)
         parts = [polar_samples(part[:, :count], small, transform) for part in cache.samples.split(512)]
         self.samples = torch.cat(parts) * weight
         self.transfer = cache.transfer_at(self.plane.frequencies) * weight
-        self.shifts_px = shift_disk(config.shift_extent_px, config.shift_step_px)
+        self.shifts_px = shift_disk(config.shift_extent_px, config.shift_step_px).to(device)
         self.phases = shift_phases(self.shifts_px, self.plane, cache.plane.box_px)
 
     def __len__(self) -> int:
@@ -96,7 +97,7 @@ class PolarImages:
 
     def _per_ring(self, values: Tensor, expected: Tensor) -> Tensor:
         rings = self.plane.rings[: len(values)]
-        total = torch.zeros(int(self.plane.rings.max()) + 1)
+        total = values.new_zeros(int(self.plane.rings.max()) + 1)
         return total.index_add(0, rings, values) / total.index_add(0, rings, expected).clamp(min=1e-9)
 
 
@@ -126,18 +127,20 @@ class ConsensusState:
     noise_factor: Tensor
 
 
-def _mask(box_px: int, config: ConsensusConfig) -> Tensor:
-    return soft_sphere(box_px, config.mask_radius_fraction * box_px, edge_px=2.0)
+def _masked(maps: Tensor, config: ConsensusConfig) -> Tensor:
+    box_px = maps.shape[-1]
+    return maps * soft_sphere(box_px, config.mask_radius_fraction * box_px, 2.0, maps.device)
 
 
 def random_start(
     images: PolarImages, config: ConsensusConfig, learning: Tensor, generator: torch.Generator
 ) -> ConsensusState:
     """A map from images in random orientations: a sphere but for its noise, which breaks the symmetry."""
-    rows = learning[torch.randperm(len(learning), generator=generator)[: 5 * config.batch]]
+    device = learning.device
+    rows = learning[torch.randperm(len(learning), generator=generator)[: 5 * config.batch].to(device)]
     batch = images.batch(rows, config.radius_end_px)
-    rotations = random_rotations(len(rows), generator)
-    empty = empty_sums(config.radius_end_px, 1)
+    rotations = random_rotations(len(rows), generator).to(device)
+    empty = empty_sums(config.radius_end_px, 1, device=device)
     shape, frequencies = empty.numerator.shape[:3], images.plane.frequencies
     numerator = insert_block((batch.samples * batch.transfer)[..., None], rotations, frequencies, shape)
     denominator = insert_block((batch.transfer**2)[..., None], rotations, frequencies, shape)
@@ -145,9 +148,7 @@ def random_start(
     ridge = relative_ridge(sums, config.ridge_fraction)
     maps = solve_maps(sums, ridge, max(config.radius_start_px - 4, 4), images.box_px)
     factor = images.ring_power(batch).clamp(min=1.0)
-    return ConsensusState(
-        maps * _mask(images.box_px, config), empty, 0, config.shift_extent_px, -math.inf, factor
-    )
+    return ConsensusState(_masked(maps, config), empty, 0, config.shift_extent_px, -math.inf, factor)
 
 
 def radius_at(update: int, config: ConsensusConfig) -> int:
@@ -204,6 +205,4 @@ def consensus_update(
     factor = torch.where(residual > 0, 0.8 * state.noise_factor + 0.2 * residual, state.noise_factor).clamp(
         min=1.0
     )
-    return ConsensusState(
-        maps * _mask(images.box_px, config), sums, state.update + 1, math.sqrt(spread), evidence, factor
-    )
+    return ConsensusState(_masked(maps, config), sums, state.update + 1, math.sqrt(spread), evidence, factor)

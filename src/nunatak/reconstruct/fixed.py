@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import torch
 
+from nunatak.core.device import to_device
 from nunatak.core.errors import InputError
 from nunatak.geometry.poses import Poses
 from nunatak.reconstruct.model import Model, SearchPlan, expect, maximize, noise_from_residuals
 from nunatak.reconstruct.passes import finish_radius, pure_noise_objective, scattered, with_gauge
 from nunatak.reconstruct.state import Context, RunState
-from nunatak.search.candidates import Candidates
+from nunatak.search.candidates import without_deviation
 from nunatak.search.local import LocalPrior
 
 _STAY = torch.zeros(1, 3)
@@ -19,23 +20,17 @@ _STAY = torch.zeros(1, 3)
 
 def _given_model(poses: Poses, context: Context) -> Model:
     count, pixel = len(context.cache), context.cache.pixel_size_A
-    candidates = Candidates(
-        poses.rotations.float(),
-        poses.shifts_A.float() / pixel,
-        torch.ones(count),
-        torch.zeros(count, 0),
-        torch.arange(count),
-    )
-    box = 8
+    poses, box = to_device(poses, context.device), 8
+    zero = context.noise_variance.new_zeros
     return Model(
-        torch.zeros(1, 1, box, box, box),
+        zero(1, 1, box, box, box),
         0,
-        torch.zeros(1, 4),
-        candidates,
-        torch.zeros(count, 0, 0),
+        zero(1, 4),
+        without_deviation(poses.rotations.float(), poses.shifts_A.float() / pixel),
+        zero(count, 0, 0),
         context.noise_variance,
         context.halves,
-        torch.zeros(count),
+        zero(count),
     )
 
 

@@ -116,16 +116,16 @@ def expect(
     (n, shells) float32
         Residual power per particle.
     """
-    count = len(cache)
+    every = torch.arange(len(cache), device=cache.samples.device)
     weights = 2 / model.noise_variance
     parts: list[tuple[Tensor, LocalFit]] = []
     done = 0
     for half, maps in enumerate(model.maps):
         block = block_from_maps(maps, max(plan.radius_px, 2))
-        mine = torch.nonzero(model.halves == half).flatten() if len(model.maps) > 1 else torch.arange(count)
+        mine = torch.nonzero(model.halves == half).flatten() if len(model.maps) > 1 else every
         for rows in mine.split(max(64, 4096 // len(plan.turns))):
             search = LocalSearch(block, images_within(cache, rows, plan.radius_px), weights, plan.prior)
-            start = replace(model.candidates[rows], rows=torch.arange(len(rows)))
+            start = replace(model.candidates[rows], rows=every[: len(rows)])
             parts.append((rows, _search(search, start, plan)))
             done += len(rows)
             progress(done)
@@ -136,7 +136,7 @@ def expect(
         join(lambda f: f.candidates.shifts_px),
         join(lambda f: f.candidates.scales),
         join(lambda f: f.candidates.latents),
-        torch.arange(count),
+        every,
     )
     covariances = join(lambda f: f.covariance[:, LATENT, LATENT])
     moved = replace(
@@ -149,7 +149,7 @@ def particle_sums(model: Model, cache: ImageCache, radius_px: int, rows: Tensor)
     """Sufficient statistics of some particles at their current poses and latents."""
     weights = 2 / model.noise_variance
     turn = 2 * torch.pi / cache.plane.box_px
-    sums = empty_sums(radius_px, 1 + model.latent_dim)
+    sums = empty_sums(radius_px, 1 + model.latent_dim, device=weights.device)
     for part in rows.split(4096):
         images = images_within(cache, part, radius_px)
         w = weights[images.plane.shells]
@@ -179,13 +179,12 @@ def half_sums(model: Model, cache: ImageCache, radius_px: int) -> tuple[FourierS
 
 def without_latents(model: Model) -> Model:
     """The same poses with no latents and the mean maps only."""
-    count = len(model.candidates)
     return replace(
         model,
         maps=model.maps[:, :1],
         correlation=model.correlation[:1],
-        candidates=replace(model.candidates, latents=torch.zeros(count, 0)),
-        covariances=torch.zeros(count, 0, 0),
+        candidates=replace(model.candidates, latents=model.candidates.latents[:, :0]),
+        covariances=model.covariances[:, :0, :0],
     )
 
 
@@ -194,10 +193,11 @@ def correlation_ridge(sums: FourierSums, correlation: Tensor) -> Tensor:
 
     weight (1 - F) / F per shell, as in RELION (Scheres 2012, eq. 8 with tau^2 from the FSC).
     """
-    shells = block_shells(sums.radius_px, sums.padding)
-    diagonal = sums.denominator[..., diagonal_positions(sums.channels)]
+    device = sums.denominator.device
+    shells = block_shells(sums.radius_px, sums.padding, device)
+    diagonal = sums.denominator[..., diagonal_positions(sums.channels, device)]
     means = shell_means(diagonal, shells, sums.radius_px + 2)
-    f = torch.zeros(sums.radius_px + 2, sums.channels)
+    f = means.new_zeros(sums.radius_px + 2, sums.channels)
     known = min(correlation.shape[1], sums.radius_px + 2)
     f[:known] = correlation[:, :known].T
     f = f.clamp(0.001, 0.9999)
@@ -228,9 +228,10 @@ def maximize(
     """
     first, second = half_sums(model, cache, radius_px)
     box = min(working_box(radius_px), cache.plane.box_px)
-    mask = soft_sphere(box, mask_radius_fraction * box, edge_px=max(2.0, 0.04 * box))
+    device = model.noise_variance.device
+    mask = soft_sphere(box, mask_radius_fraction * box, max(2.0, 0.04 * box), device)
     # A weak, equal prior for the comparison: it must not make the halves agree.
-    weak = torch.full((1 + model.latent_dim, radius_px + 2), 0.5)
+    weak = torch.full((1 + model.latent_dim, radius_px + 2), 0.5, device=device)
     halves = (
         torch.stack([solve_maps(s, correlation_ridge(s, weak), radius_px, box) for s in (first, second)])
         * mask

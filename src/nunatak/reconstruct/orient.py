@@ -14,7 +14,7 @@ from nunatak.reconstruct.model import Model, SearchPlan
 from nunatak.reconstruct.model import expect as search_locally
 from nunatak.reconstruct.starts import held_out_evidence, spherical_average, winner
 from nunatak.reconstruct.state import Context, Outcome, RunState
-from nunatak.search.candidates import Candidates
+from nunatak.search.candidates import without_deviation
 from nunatak.search.local import LocalPrior
 from nunatak.search.marginal import mass_near, trial_shifts
 from nunatak.search.slice_bank import scoring_dtype, slice_bank
@@ -70,25 +70,22 @@ def _global_search(start: ConsensusState, context: Context) -> Model:
     images, count = context.polar, len(context.cache)
     radius = radius_at(start.update, context.consensus)
     poses, shifts, evidence, done = [], [], [], 0
-    for part, found, _ in expect(start, images, torch.arange(count), radius):
+    every = torch.arange(count, device=context.device)
+    for part, found, _ in expect(start, images, every, radius):
         poses.append(found.best_pose)
         shifts.append(found.best_shift)
         evidence.append(found.log_evidence)
         done += len(part)
         context.progress(0.5 * done / count)
-    candidates = Candidates(
-        images.grid.rotations()[torch.cat(poses)],
-        images.shifts_px[torch.cat(shifts)],
-        torch.ones(count),
-        torch.zeros(count, 0),
-        torch.arange(count),
+    candidates = without_deviation(
+        images.grid.rotations()[torch.cat(poses)], images.shifts_px[torch.cat(shifts)]
     )
     return Model(
         start.maps[None],
         context.consensus.radius_end_px,
-        torch.zeros(1, start.maps.shape[-1] // 2),
+        start.maps.new_zeros(1, start.maps.shape[-1] // 2),
         candidates,
-        torch.zeros(count, 0, 0),
+        start.maps.new_zeros(count, 0, 0),
         context.noise_variance,
         context.halves,
         torch.cat(evidence),
@@ -109,12 +106,13 @@ def pose_confidence(model: Model, context: Context, within_deg: float = 20.0) ->
     phases = images.phases[:, : len(plane)].contiguous()
     shift_sd = float(model.candidates.shifts_px.std()) + 0.5
     trials = trial_shifts(images.shifts_px, phases, shift_sd)
-    mass, evidence = [], []
-    for part in torch.arange(count).split(100):
+    mass, evidence, done = [], [], 0
+    for part in torch.arange(count, device=context.device).split(100):
         near, log_evidence = mass_near(
             bank, images.batch(part, radius), trials, model.candidates.rotations[part], within_deg
         )
         mass.append(near)
         evidence.append(log_evidence)
-        context.progress(float(part[-1] + 1) / count)
+        done += len(part)
+        context.progress(done / count)
     return torch.cat(mass), torch.cat(evidence)

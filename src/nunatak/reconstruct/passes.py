@@ -107,12 +107,12 @@ def with_gauge(model: Model) -> Model:
 def scattered(model: Model, latent_dim: int, context: Context) -> Model:
     """Latents at random: with poses held, passes turn them into the leading components of the residuals."""
     count = len(model.candidates)
-    latents = torch.randn(count, latent_dim, generator=context.generator(23))
-    empty = torch.zeros(1, 1 + latent_dim, *model.maps.shape[2:])
+    latents = torch.randn(count, latent_dim, generator=context.generator(23)).to(context.device)
+    empty = model.maps.new_zeros(1, 1 + latent_dim, *model.maps.shape[2:])
     return replace(
         model,
         candidates=replace(model.candidates, latents=latents),
-        covariances=torch.zeros(count, latent_dim, latent_dim),
+        covariances=latents.new_zeros(count, latent_dim, latent_dim),
         maps=empty,
     )
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
+
+from nunatak.core.device import to_device
 from nunatak.particles.cache import build_cache
 from nunatak.particles.checks import require_enough
 from nunatak.particles.contrast import guess_contrast_sign
@@ -32,8 +35,9 @@ def prepare(
     config: EngineConfig,
     use_poses: bool = False,
     progress: Callable[[int], None] = lambda done: None,
+    device: torch.device | str = "cpu",
 ) -> Context:
-    """Read, normalise and transform all images.
+    """Read, normalise and transform all images, and move them to the device that the run computes on.
 
     Parameters
     ----------
@@ -55,4 +59,4 @@ def prepare(
         rows = ", ".join(str(int(row) + 1) for row in cache.flat_images[:3])
         warnings.append(f"{len(cache.flat_images)} images are constant and say nothing (rows {rows}, ...).")
     poses = particles.poses if use_poses else None
-    return Context(cache, config, poses, (*particles.warnings, *warnings))
+    return Context(to_device(cache, device), config, poses, (*particles.warnings, *warnings))

@@ -29,7 +29,8 @@ def batch_rows(update: int, learning: Tensor, batch: int, context: Context, labe
     """Rows of one update: epochs of a start run through all learning images, each in an order of its own."""
     per_epoch = max(1, len(learning) // batch)
     epoch, position = divmod(update, per_epoch)
-    order = torch.randperm(len(learning), generator=context.generator(17, label, epoch))
+    draw = context.generator(17, label, epoch)
+    order = torch.randperm(len(learning), generator=draw).to(learning.device)
     return learning[order[position * batch : (position + 1) * batch]]
 
 
@@ -43,7 +44,7 @@ def held_out_evidence(
 
 def spherical_average(maps: Tensor) -> Tensor:
     """(c, d, d, d) maps with every voxel replaced by the mean of its distance from the centre."""
-    shells = radius_grid(maps.shape[-1]).round().long().flatten()
+    shells = radius_grid(maps.shape[-1], maps.device).round().long().flatten()
     counts = torch.bincount(shells).clamp(min=1)
     flat = maps.flatten(1)
     means = flat.new_zeros(len(flat), len(counts)).index_add_(1, shells, flat) / counts
@@ -78,7 +79,7 @@ def race_pass(state: RunState, context: Context) -> RunState:
     config, images = context.consensus, context.polar
     sizes = rounds(context.config.restarts)
     number, place = _position(state.passes, sizes)
-    learning = torch.ones(len(images), dtype=torch.bool)
+    learning = torch.ones(len(images), dtype=torch.bool, device=context.device)
     learning[context.held_out] = False
     rows = torch.nonzero(learning).flatten()
     if number == 0:

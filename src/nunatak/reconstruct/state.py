@@ -96,6 +96,11 @@ class Context:
     warnings: tuple[str, ...] = ()
     progress: Relay = field(default_factory=lambda: Relay())
 
+    @property
+    def device(self) -> torch.device:
+        """Where everything is computed: where the images are. Random numbers come from the CPU."""
+        return self.cache.samples.device
+
     @cached_property
     def image_power(self) -> Tensor:
         """(shells,) mean power of the images."""
@@ -153,7 +158,7 @@ class Context:
         """Rows that starts never learn from, so that their evidence is honest: a tenth, at most 500."""
         count = len(self.cache)
         size = min(500, max(1, count // 10)) if count > 1 else 0
-        return torch.randperm(count, generator=self.generator(11))[:size].sort().values
+        return torch.randperm(count, generator=self.generator(11))[:size].sort().values.to(self.device)
 
     @cached_property
     def halves(self) -> Tensor:
@@ -161,4 +166,4 @@ class Context:
         count = len(self.cache)
         halves = torch.zeros(count, dtype=torch.long)
         halves[torch.randperm(count, generator=self.generator(13))[: count // 2]] = 1
-        return halves
+        return halves.to(self.device)

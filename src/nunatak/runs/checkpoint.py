@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from nunatak.core.device import CPU
 from nunatak.core.errors import InputError
 from nunatak.io.atomic import write_text
 from nunatak.reconstruct.consensus import ConsensusState
@@ -96,8 +97,8 @@ def save_checkpoint(folder: Path, state: RunState, elapsed_s: float) -> None:
             stale.unlink(missing_ok=True)
 
 
-def load_checkpoint(folder: Path) -> tuple[RunState, float] | None:
-    """The current state and the seconds it took, or None where nothing was saved yet.
+def load_checkpoint(folder: Path, device: torch.device = CPU) -> tuple[RunState, float] | None:
+    """The current state, on a device, and the seconds it took; None where nothing was saved yet.
 
     Raises
     ------
@@ -116,7 +117,8 @@ def load_checkpoint(folder: Path) -> tuple[RunState, float] | None:
             )
         if _digest(tensors_path) != content["sha256"]:
             raise InputError(f"{tensors_path} is damaged (its checksum does not match): start the run anew.")
-        return _unpack(content["state"], load_file(tensors_path)), float(content["elapsed_s"])
+        tensors = {name: tensor.to(device) for name, tensor in load_file(tensors_path).items()}
+        return _unpack(content["state"], tensors), float(content["elapsed_s"])
     except (OSError, KeyError, ValueError, TypeError, AttributeError, SafetensorError) as error:
         raise InputError(
             f"The checkpoint in {folder} cannot be read ({error}): start the run anew."

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from nunatak import __version__
+from nunatak.core.device import CPU, to_device
 from nunatak.core.errors import InputError, require
 from nunatak.io.atomic import write_text
 from nunatak.io.particle_file import GivenOptics
@@ -20,7 +23,7 @@ from nunatak.reconstruct.recipes import Recipe, find_recipe, fixed_poses
 from nunatak.reconstruct.state import Context, RunState
 from nunatak.runs.checkpoint import load_checkpoint, save_checkpoint
 from nunatak.runs.folder import RunReport, append_history, write_results
-from nunatak.runs.job import InputConfig, JobConfig, config_text, read_config
+from nunatak.runs.job import Device, InputConfig, JobConfig, config_text, read_config
 from nunatak.runs.limits import require_contrast, require_free, require_sensible
 from nunatak.runs.machine import peak_memory_MB, use_machine
 
@@ -68,7 +71,7 @@ def read_input(config: InputConfig, require_images: bool = True) -> Particles:
     )
 
 
-def _prepare(job: JobConfig) -> tuple[Particles, Context]:
+def _prepare(job: JobConfig, device: torch.device) -> tuple[Particles, Context]:
     """Everything that can be refused is refused here, the cheapest first and before any folder is made."""
     recipe_of(job)
     particles = read_input(job.input)
@@ -78,7 +81,7 @@ def _prepare(job: JobConfig) -> tuple[Particles, Context]:
     if job.command != "abinit":
         require_poses(particles)
     require_sensible(particles, job.engine)
-    context = prepare(particles, job.engine, use_poses=job.command != "abinit")
+    context = prepare(particles, job.engine, use_poses=job.command != "abinit", device=device)
     require_contrast(context.cache)
     return particles, context
 
@@ -98,10 +101,9 @@ def start_run(job: JobConfig, folder: Path, command: str, listeners: Sequence[Li
     """
     require_free(folder)
     # The number of threads is part of the numbers: sums in another order are other sums.
-    job = job.model_copy(
-        update={"input": _absolute(job.input), "threads": use_machine(job.device, job.threads)}
-    )
-    prepared = _prepare(job)
+    device, threads = use_machine(job.device, job.threads)
+    job = job.model_copy(update={"input": _absolute(job.input), "threads": threads})
+    prepared = _prepare(job, device)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "command.txt", command + "\n")
     write_text(folder / "config.toml", config_text(job))
@@ -115,7 +117,11 @@ def _absolute(config: InputConfig) -> InputConfig:
 
 
 def resume_run(
-    folder: Path, listeners: Sequence[Listener] = (), threads: int = 0, seed: int | None = None
+    folder: Path,
+    listeners: Sequence[Listener] = (),
+    threads: int = 0,
+    seed: int | None = None,
+    device: Device | None = None,
 ) -> RunReport:
     """Go on from the last checkpoint, to the same numbers as without the stop.
 
@@ -125,6 +131,8 @@ def resume_run(
         0 takes as many as the run began with; with another number the last digits differ.
     seed : int or None
         Where it is given, it must be the run's.
+    device : "auto", "cpu", "cuda" or None
+        None computes where the run was told to begin; elsewhere the last digits differ.
 
     Raises
     ------
@@ -134,10 +142,10 @@ def resume_run(
     job = read_config(folder / "config.toml")
     begun = job.engine.seed
     require(seed in (None, begun), f"{folder} began with --seed {begun}: it cannot go on with {seed}.")
-    saved = load_checkpoint(folder / "checkpoint")
+    chosen, _ = use_machine(device or job.device, threads or job.threads)
+    saved = load_checkpoint(folder / "checkpoint", chosen)
     state, elapsed = saved if saved is not None else (RunState(), 0.0)
-    use_machine(job.device, threads or job.threads)
-    prepared = _prepare(job)
+    prepared = _prepare(job, chosen)
     held, expected = (
         len(prepared[0]),
         len(prepared[0]) if state.model is None else len(state.model.candidates),
@@ -163,7 +171,7 @@ def _go_on(
 ) -> RunReport:
     particles, context = prepared
     keeper = CheckpointListener(folder, time.monotonic(), elapsed_s)
-    state = run(recipe_of(job), context, state, [keeper, *listeners])
+    state = to_device(run(recipe_of(job), context, state, [keeper, *listeners]), CPU)
     typed = folder / "command.txt"
     command = typed.read_text().strip() if typed.exists() else ""
     report = RunReport(
@@ -191,6 +199,7 @@ def save_run(state: RunState, particles: Particles, context: Context, folder: Pa
     job = JobConfig(input=InputConfig(particles=table.path.resolve()), engine=context.config)
     write_text(folder / "config.toml", config_text(job))
     append_history(folder, state, 0.0)
+    state = to_device(state, CPU)
     report = RunReport(job, state, context.warnings, 0.0, peak_memory_MB(), __version__, "from Python")
     write_results(folder, particles, context.cache, report)
     return folder

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from nunatak.core.errors import InputError
 from nunatak.reconstruct.config import EngineConfig
 
+Device = Literal["auto", "cpu", "cuda"]
 Command = Literal["abinit", "reconstruct", "heterogeneity"]
 
 
@@ -41,7 +42,7 @@ class JobConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     command: Command = "abinit"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     threads: int = Field(0, ge=0, description="Threads; 0 takes all cores.")
     input: InputConfig
     engine: EngineConfig = EngineConfig()

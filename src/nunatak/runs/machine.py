@@ -8,28 +8,25 @@ import sys
 import numba
 import torch
 
-from nunatak.core.errors import InputError
+from nunatak.core.device import choose_device
 
 
-def use_machine(device: str, threads: int) -> int:
-    """Compute with so many threads, 0 taking all cores; the number that is used.
+def use_machine(device: str, threads: int) -> tuple[torch.device, int]:
+    """Compute on "auto", "cpu" or "cuda", with so many threads, 0 taking all cores; what these stand for.
 
     Raises
     ------
     InputError
-        CUDA was asked for: it is not there, or not used yet.
+        CUDA was asked for and is not there.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda was asked for, but torch sees no CUDA device; use --device cpu.")
-    if device == "cuda":
-        # Better refused than computed on the CPU in silence.
-        raise InputError(
-            "--device cuda was asked for, but the engine runs on the CPU only so far; use --device cpu."
-        )
+    chosen = choose_device(device)
+    if chosen.type == "cuda":
+        # Scores are bfloat16 products, but their sums are float32.
+        torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     threads = threads or torch.get_num_threads()
     torch.set_num_threads(threads)
     numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
-    return threads
+    return chosen, threads
 
 
 def peak_memory_MB() -> float:

@@ -82,6 +82,13 @@ class Candidates:
         )
 
 
+def without_deviation(rotations: Tensor, shifts_px: Tensor) -> Candidates:
+    """One candidate per image, in order, from (n, 3, 3) and (n, 2) poses: scale 1, no latents."""
+    count, device = len(rotations), rotations.device
+    ones, none = torch.ones(count, device=device), torch.zeros(count, 0, device=device)
+    return Candidates(rotations, shifts_px, ones, none, torch.arange(count, device=device))
+
+
 @dataclass(frozen=True)
 class NormalEquations:
     """Second-order picture of -log likelihood around candidates.

@@ -13,19 +13,23 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from nunatak.core.device import CPU
+
 
 @lru_cache(maxsize=8)
-def _transform(count: int) -> Tensor:
+def _transform(count: int, device: torch.device) -> Tensor:
     """(C, C + 2) float32: (Re, Im) of the C / 2 stored samples of an orbit to (Re, Im) of its residues.
 
     The other C / 2 samples are the Friedel mates, f(v + C / 2) = conj f(v).
     """
     half = count // 2
-    place, residue = torch.arange(half, dtype=torch.float64), torch.arange(half + 1)
+    exact: dict[str, Any] = {"dtype": torch.float64, "device": device}
+    place, residue = torch.arange(half, **exact), torch.arange(half + 1, **exact)
     angle = -2 * math.pi / count * place[:, None] * residue
     even = (residue % 2 == 0).double()
     # An even residue sees twice the real part, an odd one 2 i times the imaginary part.
@@ -36,10 +40,11 @@ def _transform(count: int) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def turn_weights_of_residues(count: int) -> tuple[Tensor, Tensor]:
+def turn_weights_of_residues(count: int, device: torch.device = CPU) -> tuple[Tensor, Tensor]:
     """(C / 2 + 1, C) cosines and sines, with the factor g_j / (2 C) of the module's equation."""
-    residue = torch.arange(count // 2 + 1, dtype=torch.float64)[:, None]
-    angle = 2 * math.pi / count * residue * torch.arange(count, dtype=torch.float64)
+    exact: dict[str, Any] = {"dtype": torch.float64, "device": device}
+    residue = torch.arange(count // 2 + 1, **exact)[:, None]
+    angle = 2 * math.pi / count * residue * torch.arange(count, **exact)
     ends = (residue == 0) | (residue == count // 2)
     factor = torch.where(ends, 0.5, 1.0) / count
     return (factor * torch.cos(angle)).float(), (factor * torch.sin(angle)).float()
@@ -54,7 +59,7 @@ def residues(samples: Tensor, count: int) -> Tensor:
         C, the plane's in_plane_count.
     """
     orbits = torch.view_as_real(samples.contiguous()).unflatten(-2, (-1, count // 2)).flatten(-2)
-    found = orbits @ _transform(count).to(samples.device)
+    found = orbits @ _transform(count, samples.device)
     return found.unflatten(-1, (count // 2 + 1, 2)).movedim(-2, 0).flatten(-2)
 
 
@@ -64,7 +69,7 @@ def samples_of_residues(found: Tensor, count: int) -> Tensor:
     ends[0] = ends[-1] = 0.5
     # The transform's columns are orthogonal up to the factor that its transpose is divided by.
     pairs = found.unflatten(-1, (-1, 2)).movedim(0, -2) * ends[:, None]
-    orbits = pairs.flatten(-2) @ _transform(count).to(found.device).T / count
+    orbits = pairs.flatten(-2) @ _transform(count, found.device).T / count
     return torch.view_as_complex(orbits.reshape(*orbits.shape[:-2], -1, 2).contiguous())
 
 
@@ -85,7 +90,7 @@ def slice_matrix(slices: Tensor) -> Tensor:
 
 def turned_products(sums: Tensor, count: int) -> Tensor:
     """(b, C, d) real products at every turn from (C / 2 + 1, b, 2 d) sums over orbits."""
-    cosine, sine = (part.to(sums.device) for part in turn_weights_of_residues(count))
+    cosine, sine = turn_weights_of_residues(count, sums.device)
     pairs = sums.unflatten(-1, (2, -1)).movedim(2, 1).flatten(2).flatten(0, 1)
     weights = torch.stack([cosine, -sine], 1).flatten(0, 1).T
     return (weights @ pairs).unflatten(1, (*sums.shape[1:2], sums.shape[2] // 2)).movedim(0, 1)

@@ -21,6 +21,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from nunatak.core import device as devices
+from nunatak.core.device import to_device
 from nunatak.core.errors import require
 from nunatak.core.fourier import half_plane
 from nunatak.geometry.so3_grid import cell_rotations, child_cells, rotation_grid
@@ -97,7 +99,7 @@ class HierarchicalConfig:
 
     @property
     def plane(self) -> PolarPlane:
-        """Polar samples on which the coarse grid is scored."""
+        """Polar samples on which the coarse grid is scored, on the CPU."""
         return polar_plane(self.l_start, rotation_grid(self.base_healpy).in_plane_count)
 
 
@@ -162,8 +164,9 @@ def polar_batch(
     noise_weights : (shells,) float32
         2 / sigma^2.
     """
-    plane, box_px = config.plane, working_box(config.l_start)
-    small = half_plane(box_px, config.l_start)
+    device = images.samples.device
+    plane, box_px = to_device(config.plane, device), working_box(config.l_start)
+    small = to_device(half_plane(box_px, config.l_start), device)
     transform = polar_transform(plane, box_px)
     weight = torch.sqrt(plane.areas * noise_weights[plane.rings])
     parts = [polar_samples(part[:, : len(small)], small, transform) for part in images.samples.split(512)]
@@ -264,21 +267,19 @@ class _Cells:
 def _coarse_cells(bank: SliceBank, batch: ImageBatch, shifts: tuple[Tensor, Tensor], kept: int) -> _Cells:
     """Best poses of the grid, each with its best shift; `shifts` are (s, 2) pixels and (s, p) phases."""
     found = [
-        _score_grid(bank, batch, part, shifts[1], kept)
-        for part in torch.arange(len(batch.samples)).split(GRID_CHUNK)
+        _score_grid(bank, ImageBatch(*part), shifts[1], kept)
+        for part in zip(batch.samples.split(GRID_CHUNK), batch.transfer.split(GRID_CHUNK), strict=True)
     ]
     poses, place, scores = (torch.cat(field) for field in zip(*found, strict=True))
     in_plane = bank.grid.in_plane_count
     return _Cells(poses // in_plane, poses % in_plane, shifts[0][place], scores)
 
 
-def _score_grid(
-    bank: SliceBank, batch: ImageBatch, rows: Tensor, phases: Tensor, kept: int
-) -> tuple[Tensor, ...]:
-    """(b, k) best poses of some rows, index of the best shift of each, and scores."""
-    samples, transfer = batch.samples[rows], batch.transfer[rows]
-    products = bank.products(samples * transfer, phases)
-    fast = products.dtype == torch.bfloat16 and products.device.type == "cpu"
+def _score_grid(bank: SliceBank, batch: ImageBatch, phases: Tensor, kept: int) -> tuple[Tensor, ...]:
+    """(b, k) best poses of some images, index of the best shift of each, and scores."""
+    transfer = batch.transfer
+    products = bank.products(batch.samples * transfer, phases)
+    fast = products.dtype == torch.bfloat16 and devices.is_compiled(products)
     best, place = kernels.best_shift(products) if fast else reference_best_shift(products)
     norm = bank.norms(transfer**2).transpose(1, 2).flatten(1)
     scores, poses = (best - norm).topk(kept, 1)
@@ -305,13 +306,22 @@ def _refine(
     """The best children of kept cells."""
     pixels, turns = child_cells(cells.pixels, cells.turns)
     rotations = cell_rotations(config.base_healpy, level.order, pixels, turns)
-    score = kernels.score_children if block.device.type == "cpu" else reference_score_children
+    score = kernels.score_children if devices.is_compiled(block) else reference_score_children
     unit = 2 * math.pi / box_px
     scores, shifts = score(
         block, PADDING, rotations, cells.shifts_px * unit, images, level.radius_px, level.offsets_px * unit
     )
     every = _Cells(pixels.flatten(1), turns.flatten(1), shifts.flatten(1, 2) / unit, scores.flatten(1))
     return every.picked(every.scores.topk(config.n_kept_poses, 1).indices)
+
+
+def _images_at_once(block: Tensor, images: ImageSamples, config: HierarchicalConfig) -> int:
+    """As many as are quick together; in plain torch only as many as fit, slices of all children at a time."""
+    if devices.is_compiled(block):
+        return CHUNK
+    # Per sample of a slice: coordinates, indices, weights, one corner and the values.
+    image_bytes = 8 * config.n_kept_poses * len(images.plane) * 120
+    return min(CHUNK, devices.rows_that_fit(image_bytes, block.device))
 
 
 def hierarchical_search(
@@ -341,8 +351,9 @@ def hierarchical_search(
     InputError
         l_end beyond Nyquist, or beyond the samples or the block.
     """
-    plane, box_px, grid = images.plane, images.plane.box_px, rotation_grid(config.base_healpy)
-    nyquist, device = (box_px - 1) // 2, block.device
+    plane, box_px, device = images.plane, images.plane.box_px, block.device
+    grid, coarse = to_device((rotation_grid(config.base_healpy), config.plane), device)
+    nyquist = (box_px - 1) // 2
     held = min(plane.radius_px, (block.shape[2] - 2) // PADDING)
     require(
         config.l_end <= box_px // 2,
@@ -360,10 +371,10 @@ def hierarchical_search(
     ]
     middle = torch.tensor([config.t_x_shift, config.t_y_shift], device=device)
     shifts_px = torch.cartesian_prod(levels[0].offsets_px, levels[0].offsets_px).float().view(-1, 2) + middle
-    bank = slice_bank(block, grid, config.plane, scoring_dtype(device))
-    shifts = shifts_px, shift_phases(shifts_px, config.plane, box_px)
+    bank = slice_bank(block, grid, coarse, scoring_dtype(device))
+    shifts = shifts_px, shift_phases(shifts_px, coarse, box_px)
     kept = []
-    for part in torch.arange(len(images), device=device).split(CHUNK):
+    for part in torch.arange(len(images), device=device).split(_images_at_once(block, images, config)):
         cells = _coarse_cells(
             bank, ImageBatch(polar.samples[part], polar.transfer[part]), shifts, config.n_kept_poses
         )

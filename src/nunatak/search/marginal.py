@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nunatak.core import device as devices
 from nunatak.search import cyclic_kernels, marginal_kernels
 from nunatak.search.cyclic import reference_turned_scores, residues
 from nunatak.search.marginal_sums import MarginalSums, dense_sums, joined, sparse_sums
@@ -103,10 +104,10 @@ def _residue_step(
     weighted, squared = batch.samples * batch.transfer, batch.transfer**2
     shifted = (weighted[:, None] * trials.phases).flatten(0, 1)
     sums = residues(shifted, bank.turns) @ bank.matrix
-    on_cpu = sums.device.type == "cpu"
-    scored = cyclic_kernels.turned_scores if on_cpu else reference_turned_scores
+    compiled = devices.is_compiled(sums)
+    scored = cyclic_kernels.turned_scores if compiled else reference_turned_scores
     scores, top = scored(sums, bank.norms(squared), trials.log_prior, temperature)
-    found = cyclic_kernels.significant_scores(scores, top) if on_cpu else None
+    found = cyclic_kernels.significant_scores(scores, top) if compiled else None
     if found is not None:
         return sparse_sums(bank, weighted, squared, trials.phases, trials.shifts_px, found)
     return dense_sums(bank, weighted, squared, trials.phases, trials.shifts_px, scores)
@@ -117,7 +118,7 @@ def _turned_step(bank: SliceBank, batch: ImageBatch, trials: TrialShifts, temper
     weighted, squared = batch.samples * batch.transfer, batch.transfer**2
     scores = bank.products(weighted, trials.phases)
     norm = bank.norms(squared)
-    if scores.device.type == "cpu":
+    if devices.is_compiled(scores):
         flat = norm.transpose(1, 2).flatten(1).contiguous()
         found = marginal_kernels.significant(scores, flat, trials.log_prior, temperature)
         if found is not None:
@@ -146,7 +147,7 @@ def mass_near(
     scores = torch.logsumexp(products + trials.log_prior[:, None], 1) - norm
     evidence = torch.logsumexp(scores, 1)
     weights = torch.exp(scores - evidence[:, None])
-    trace = rotations.flatten(1) @ bank.grid.rotations().to(rotations.device).flatten(1).T
+    trace = rotations.flatten(1) @ bank.grid.rotations().flatten(1).T
     near = trace >= 1 + 2 * math.cos(math.radians(within_deg))
     # Rounding of the sum must not make a probability of more than one.
     return (weights * near).sum(1).clamp(max=1.0), evidence - math.log(bank.poses)

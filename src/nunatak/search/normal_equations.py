@@ -17,6 +17,7 @@ import math
 import torch
 from torch import Tensor
 
+from nunatak.core import device as devices
 from nunatak.projection.slices import slice_with_gradient
 from nunatak.search import normal_kernels
 from nunatak.search.candidates import Candidates, ImageSamples, NormalEquations
@@ -77,6 +78,20 @@ def normal_equations(
     noise_weights : (shells,) float32
         2 / sigma^2 of each shell: a half-plane sample counts for itself and its mate.
     """
-    if block.device.type == "cpu":
+    if devices.is_compiled(block):
         return normal_kernels.normal_equations(block, padding, candidates, images, noise_weights)
-    return reference_normal_equations(block, padding, candidates, images, noise_weights)
+    # Per sample: values, one corner and their products in every channel; slopes; the Jacobian, twice.
+    latent_dim = candidates.latents.shape[1]
+    row_bytes = 8 * len(images.plane) * (3 * (1 + latent_dim) + 2 * (6 + latent_dim) + 40)
+    at_once = devices.rows_that_fit(row_bytes, block.device)
+    parts = [
+        reference_normal_equations(
+            block, padding, candidates[slice(start, start + at_once)], images, noise_weights
+        )
+        for start in range(0, len(candidates), at_once)
+    ]
+    return NormalEquations(
+        torch.cat([part.hessian for part in parts]),
+        torch.cat([part.gradient for part in parts]),
+        torch.cat([part.power for part in parts]),
+    )

@@ -103,6 +103,6 @@ def scoring_dtype(device: torch.device) -> torch.dtype:
 
 
 def slice_bank(block: Tensor, grid: RotationGrid, plane: PolarPlane, dtype: torch.dtype) -> SliceBank:
-    """Bank of the first channel of a block."""
-    base = slice_block(block[..., :1], grid.directions.to(block.device), plane.frequencies)[..., 0]
+    """Bank of the first channel of a block; grid and plane live where the block does."""
+    base = slice_block(block[..., :1], grid.directions, plane.frequencies)[..., 0]
     return SliceBank(grid, plane, base, dtype)

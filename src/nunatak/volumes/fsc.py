@@ -19,7 +19,7 @@ def shell_correlation(first: Tensor, second: Tensor) -> Tensor:
     """
     box = first.shape[-1]
     a, b = fourier_map(first).flatten(-3), fourier_map(second).flatten(-3)
-    shells = radius_grid(box).round().long().flatten().clamp(max=box)
+    shells = radius_grid(box, first.device).round().long().flatten().clamp(max=box)
     count = box // 2
 
     def total(values: Tensor) -> Tensor:
@@ -35,6 +35,8 @@ def shell_correlation(first: Tensor, second: Tensor) -> Tensor:
 
 def first_shell_below(correlation: Tensor, threshold: float) -> int:
     """First shell from which the curve is under a threshold; the number of shells when it never is."""
+    # A few numbers that are looked at one by one: on the host.
+    correlation = correlation.cpu()
     below = torch.nonzero(correlation[1:] < threshold).flatten()
     return int(below[0]) + 1 if len(below) else len(correlation)
 

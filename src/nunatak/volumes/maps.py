@@ -7,19 +7,20 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from nunatak.core.device import CPU
 from nunatak.core.fourier import fourier_map, real_map
 
 
 @lru_cache(maxsize=16)
-def radius_grid(box_px: int) -> Tensor:
+def radius_grid(box_px: int, device: torch.device = CPU) -> Tensor:
     """(d, d, d) distance in voxels from the origin at voxel d // 2."""
-    axis = torch.arange(box_px, dtype=torch.float32) - box_px // 2
+    axis = torch.arange(box_px, dtype=torch.float32, device=device) - box_px // 2
     return (axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None] ** 2).sqrt()
 
 
-def soft_sphere(box_px: int, radius_px: float, edge_px: float = 3.0) -> Tensor:
+def soft_sphere(box_px: int, radius_px: float, edge_px: float = 3.0, device: torch.device = CPU) -> Tensor:
     """(d, d, d) mask: 1 inside the radius, a raised cosine down to 0 over the edge."""
-    outside = ((radius_grid(box_px) - radius_px) / edge_px).clamp(0, 1)
+    outside = ((radius_grid(box_px, device) - radius_px) / edge_px).clamp(0, 1)
     return 0.5 + 0.5 * torch.cos(torch.pi * outside)
 
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nunatak.core import device as devices
+from nunatak.core.device import CPU
 from nunatak.projection.gridding import maps_from_block
 from nunatak.projection.slices import block_shape
 from nunatak.volumes import wiener_kernels
@@ -55,7 +57,7 @@ class FourierSums:
         return FourierSums(self.numerator * factor, self.denominator * factor, self.radius_px, self.padding)
 
 
-def empty_sums(radius_px: int, channels: int, padding: int = 2, device: str = "cpu") -> FourierSums:
+def empty_sums(radius_px: int, channels: int, padding: int = 2, device: torch.device = CPU) -> FourierSums:
     """Sums of no images."""
     shape = block_shape(radius_px, padding)
     return FourierSums(
@@ -66,7 +68,7 @@ def empty_sums(radius_px: int, channels: int, padding: int = 2, device: str = "c
     )
 
 
-def block_shells(radius_px: int, padding: int = 2, device: torch.device | str = "cpu") -> Tensor:
+def block_shells(radius_px: int, padding: int = 2, device: torch.device = CPU) -> Tensor:
     """(z, y, x) int64 rounded radius in Fourier pixels of every voxel of a block, capped at radius + 1."""
     reach = padding * radius_px + 1
     full = torch.arange(-reach, reach + 1, device=device, dtype=torch.float32) / padding
@@ -75,9 +77,9 @@ def block_shells(radius_px: int, padding: int = 2, device: torch.device | str = 
     return radius.round().long().clamp(max=radius_px + 1)
 
 
-def diagonal_positions(channels: int) -> Tensor:
+def diagonal_positions(channels: int, device: torch.device = CPU) -> Tensor:
     """Where the diagonal of a packed symmetric matrix lies."""
-    row, column = torch.triu_indices(channels, channels)
+    row, column = torch.triu_indices(channels, channels, device=device)
     return torch.nonzero(row == column).flatten()
 
 
@@ -100,7 +102,7 @@ def solve_blocks(sums: FourierSums, ridge: Tensor, radius_px: int) -> Tensor:
     inside = shells <= radius_px
     if sums.channels == 1:
         solved = sums.numerator / (sums.denominator + ridge[shells] + 1e-12)
-    elif sums.numerator.device.type == "cpu":
+    elif devices.is_compiled(sums.numerator):
         solved = wiener_kernels.solve_packed(sums.numerator, sums.denominator, ridge, shells)
     else:
         solved = reference_solve_packed(sums.numerator, sums.denominator, ridge, shells)
@@ -111,17 +113,25 @@ def reference_solve_packed(numerator: Tensor, denominator: Tensor, ridge: Tensor
     """Per-voxel solution of packed symmetric systems, in plain torch; see wiener_kernels.solve_packed."""
     channels = numerator.shape[-1]
     row, column = torch.triu_indices(channels, channels, device=numerator.device)
-    matrix = denominator.new_zeros(*denominator.shape[:-1], channels, channels)
-    matrix[..., row, column] = denominator
-    matrix[..., column, row] = denominator
-    matrix = matrix + torch.diag_embed(ridge[shells] + 1e-12)
-    return torch.linalg.solve(matrix.to(numerator.dtype), numerator)
+    right = torch.view_as_real(numerator.reshape(-1, channels))
+    packed, shell = denominator.reshape(len(right), -1), shells.reshape(-1)
+    # The matrices, their factors and the diagonal, in float32.
+    at_once = devices.rows_that_fit(16 * channels * (channels + 1), numerator.device)
+    solved = []
+    for start in range(0, len(right), at_once):
+        part = slice(start, start + at_once)
+        matrix = packed.new_zeros(len(packed[part]), channels, channels)
+        matrix[:, row, column] = packed[part]
+        matrix[:, column, row] = packed[part]
+        matrix = matrix + torch.diag_embed(ridge[shell[part]] + 1e-12)
+        solved.append(torch.linalg.solve(matrix, right[part]))
+    return torch.view_as_complex(torch.cat(solved).contiguous()).view(numerator.shape)
 
 
 def relative_ridge(sums: FourierSums, fraction: float) -> Tensor:
     """(radius + 2, c) prior that is a fraction of the mean weight in each shell."""
     shells = block_shells(sums.radius_px, sums.padding, sums.denominator.device)
-    diagonal = sums.denominator[..., diagonal_positions(sums.channels).to(sums.denominator.device)]
+    diagonal = sums.denominator[..., diagonal_positions(sums.channels, sums.denominator.device)]
     means = shell_means(diagonal, shells, sums.radius_px + 2)
     floor = 1e-3 * means[1:-1].amax(0)
     return fraction * torch.maximum(means, floor)

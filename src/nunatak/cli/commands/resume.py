@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from tyro.conf import Positional
@@ -14,6 +15,9 @@ class Options(MachineOptions):
     """Options of the command."""
 
     run: Positional[Path] = Field(description="Folder of the run.")
+    device: Literal["auto", "cpu", "cuda"] | None = Field(  # type: ignore[assignment]
+        None, description="Where to compute; by default where the run was told to begin."
+    )
     threads: int = Field(0, ge=0, description="Threads; 0 takes as many as the run began with.")
     seed: int | None = Field(None, ge=0, description="Nothing but the run's own seed is accepted.")
 
@@ -31,6 +35,6 @@ def run(words: list[str]) -> int:
     from nunatak.runs.execute import resume_run
 
     with TerminalListener() as terminal:
-        resume_run(options.run, [terminal], options.threads, options.seed)
+        resume_run(options.run, [terminal], options.threads, options.seed, options.device)
     conclude(options.run)
     return 0

@@ -1,0 +1,66 @@
+"""Where tensors live: which device a run takes, what moves there, and who has compiled kernels for it."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from nunatak.core.errors import InputError
+
+CPU = torch.device("cpu")
+
+# What the plain torch path may take on the CPU, where it serves as the kernels' reference.
+_REFERENCE_BYTES = 1 << 30
+
+Tree = TypeVar("Tree")
+
+
+def choose_device(name: str) -> torch.device:
+    """The device that "auto", "cpu" or "cuda" stands for; "auto" is the GPU where there is one.
+
+    Raises
+    ------
+    InputError
+        "cuda" was asked for and torch sees none.
+    """
+    present = torch.cuda.is_available()
+    if name == "cuda" and not present:
+        raise InputError("--device cuda was asked for, but torch sees no CUDA device; use --device cpu.")
+    return torch.device("cuda") if present and name != "cpu" else CPU
+
+
+def is_compiled(tensor: Tensor) -> bool:
+    """True where the compiled kernels take a tensor: on the CPU. Elsewhere their plain torch twins run."""
+    return tensor.device.type == "cpu"
+
+
+def to_device(tree: Tree, device: torch.device | str) -> Tree:
+    """A tensor, or a tree of dataclasses and tuples that hold tensors, on a device; the rest as it is."""
+    return _moved(tree, torch.device(device))
+
+
+def _moved(tree: Any, device: torch.device) -> Any:
+    if isinstance(tree, Tensor):
+        return tree.to(device)
+    if is_dataclass(tree) and not isinstance(tree, type):
+        return replace(tree, **{f.name: _moved(getattr(tree, f.name), device) for f in fields(tree)})
+    if isinstance(tree, tuple):
+        return tuple(_moved(item, device) for item in tree)
+    return tree
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that plain torch operations may take on a device."""
+    if device.type != "cuda":
+        return _REFERENCE_BYTES
+    free, _ = torch.cuda.mem_get_info(device)
+    # What torch holds in reserve is free as well.
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+def rows_that_fit(bytes_per_row: int, device: torch.device) -> int:
+    """How many rows of an operation to take at a time: half of what is free, the other half is for others."""
+    return max(1, free_bytes(device) // (2 * max(bytes_per_row, 1)))

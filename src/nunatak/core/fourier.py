@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -103,7 +104,7 @@ def sample_images(
     (n, len(plane)) complex64
     """
     n, height, width = images.shape
-    exact = {"dtype": torch.float64, "device": images.device}
+    exact: dict[str, Any] = {"dtype": torch.float64, "device": images.device}
     limit = plane.radius_px
     divisor = float(width) if box_divisor is None else box_divisor
     kx = torch.arange(0, limit + 1, **exact)

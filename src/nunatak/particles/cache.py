@@ -123,10 +123,10 @@ def build_cache(
     ):
         rows = torch.nonzero(particles.optics_group == group).flatten()
         for part in rows.split(batch):
-            images, is_flat = normalise(
+            pixels, is_flat = normalise(
                 particles.images.read(part.numpy()), sign, circle_px * pixel / group_pixel
             )
-            images = torch.from_numpy(np.ascontiguousarray(images))
+            images = torch.from_numpy(np.ascontiguousarray(pixels))
             scale = group_pixel / pixel
             samples[part] = sample_images(images, plane, scale)
             if particles.has_ctf:

@@ -7,13 +7,15 @@ ones. Insertion gives every thread a block of its own: CPUs have no atomic addit
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 import torch
 from numba import njit, prange
 from torch import Tensor
 
-_FAST = {"fastmath": True, "cache": True, "error_model": "numpy"}
+_FAST: dict[str, Any] = {"fastmath": True, "cache": True, "error_model": "numpy"}
 _u8 = np.uint64
 
 

@@ -141,7 +141,7 @@ def random_start(
     batch = images.batch(rows, config.radius_end_px)
     rotations = random_rotations(len(rows), generator).to(device)
     empty = empty_sums(config.radius_end_px, 1, device=device)
-    shape, frequencies = empty.numerator.shape[:3], images.plane.frequencies
+    shape, frequencies = empty.shape, images.plane.frequencies
     numerator = insert_block((batch.samples * batch.transfer)[..., None], rotations, frequencies, shape)
     denominator = insert_block((batch.transfer**2)[..., None], rotations, frequencies, shape)
     sums = FourierSums(numerator, denominator, config.radius_end_px)
@@ -180,7 +180,7 @@ def expect(
 
 
 def _insert(sums: FourierSums, found: MarginalSums, grid: RotationGrid, plane: PolarPlane) -> FourierSums:
-    shape = sums.numerator.shape[:3]
+    shape = sums.shape
     numerator = insert_block(found.numerator[..., None], grid.directions, plane.frequencies, shape)
     denominator = insert_block(found.denominator[..., None], grid.directions, plane.frequencies, shape)
     return sums + FourierSums(numerator, denominator, sums.radius_px, sums.padding)

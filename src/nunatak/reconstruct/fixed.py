@@ -65,7 +65,7 @@ def given_poses_pass(state: RunState, context: Context) -> RunState:
 
 def fixed_grow_pass(state: RunState, context: Context) -> RunState:
     """One pass of the subspace at the given poses; the radius opens up to where the half-sets agree."""
-    model = state.model
+    model = state.oriented
     if state.passes == 0:
         model = scattered(model, context.config.latent_dim, context)
     low = max(4, min(12, context.limit_px))

@@ -162,7 +162,7 @@ def particle_sums(model: Model, cache: ImageCache, radius_px: int, rows: Tensor)
             moments(posterior, own.scales),
             own.rotations,
             images.plane.frequencies,
-            sums.numerator.shape[:3],
+            sums.shape,
         )
         sums = sums + FourierSums(numerator, denominator, radius_px)
     return sums

@@ -40,7 +40,7 @@ def _step(state: RunState, context: Context, plan: SearchPlan) -> tuple[Model, f
     -------
     the model, the median pose change in degrees, and the mean log evidence against pure noise
     """
-    model = state.model
+    model = state.oriented
     count = len(context.cache)
     moved, power = expect(model, context.cache, plan, lambda done: context.progress(0.8 * done / count))
     change = geodesic_deg(model.candidates.rotations, moved.candidates.rotations)
@@ -66,7 +66,7 @@ def _supported_radius(model: Model, context: Context, threshold: float, margin: 
 
 def refine_pass(state: RunState, context: Context) -> RunState:
     """One pass of homogeneous refinement, each half-set against a map of its own (Scheres & Chen 2012)."""
-    model = state.model
+    model = state.oriented
     if state.passes == 0:
         model = maximize(
             model,
@@ -119,7 +119,7 @@ def scattered(model: Model, latent_dim: int, context: Context) -> Model:
 
 def grow_pass(state: RunState, context: Context) -> RunState:
     """One pass of the subspace at held poses and low radius: a step of a power iteration on the residuals."""
-    model = state.model
+    model = state.oriented
     radius = max(4, min(round(0.6 * start_radius(context)), context.limit_px))
     if state.passes == 0:
         model = scattered(model, context.config.latent_dim, context)
@@ -134,11 +134,13 @@ def joint_pass(state: RunState, context: Context) -> RunState:
     begin = max(4, start_radius(context) - 6)
     # Frequencies open one ring a pass, and only where the half-sets agree.
     radius = min(
-        begin + state.passes, _supported_radius(state.model, context, 0.3, 0) if state.passes else begin
+        begin + state.passes, _supported_radius(state.oriented, context, 0.3, 0) if state.passes else begin
     )
     radius = max(radius, min(begin, context.limit_px))
     model = with_gauge(
-        maximize(state.model, context.cache, min(radius + 2, context.limit_px), context.mask_fraction, True)
+        maximize(
+            state.oriented, context.cache, min(radius + 2, context.limit_px), context.mask_fraction, True
+        )
     )
     turns = (
         tangent_offsets(6.0) if state.passes < 3 else (tangent_offsets(3.0) if state.passes < 5 else _STAY)
@@ -150,8 +152,8 @@ def joint_pass(state: RunState, context: Context) -> RunState:
 
 def split_pass(state: RunState, context: Context) -> RunState:
     """One pass with a model per half-set, so that the resolution claimed does not rest on shared noise."""
-    radius = _supported_radius(state.model, context, 0.143, 3)
-    model = with_gauge(maximize(state.model, context.cache, radius, context.mask_fraction, False))
+    radius = _supported_radius(state.oriented, context, 0.143, 3)
+    model = with_gauge(maximize(state.oriented, context.cache, radius, context.mask_fraction, False))
     plan = SearchPlan(min(radius, model.radius_px), _STAY, 2, local_prior(context, _shift_sd(model)))
     moved, change, evidence = _step(replace(state, model=model), context, plan)
     return _record(state, moved, change, evidence, context)

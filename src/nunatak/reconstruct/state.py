@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nunatak.core.errors import RunError
 from nunatak.geometry.poses import Poses
 from nunatak.particles.cache import ImageCache
 from nunatak.reconstruct.config import EngineConfig, mask_radius_fraction
@@ -62,6 +63,21 @@ class RunState:
     junk: Tensor | None = None
     history: tuple[dict[str, Any], ...] = ()
     outcome: Outcome = Outcome.RUNNING
+
+    @property
+    def oriented(self) -> Model:
+        """The model, for passes that come after particles have poses.
+
+        Raises
+        ------
+        RunError
+            No pass has given them any.
+        """
+        if self.model is None:
+            raise RunError(
+                "No particle has a pose yet: a recipe's first stages must find or take over poses."
+            )
+        return self.model
 
 
 class Relay:

@@ -7,6 +7,8 @@ cost less than the slice itself, and neither shifted images nor slices are ever 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numba import njit, prange
@@ -14,7 +16,7 @@ from torch import Tensor
 
 from nunatak.search.marginal_kernels import _decode
 
-_FAST = {"fastmath": True, "cache": True, "error_model": "numpy"}
+_FAST: dict[str, Any] = {"fastmath": True, "cache": True, "error_model": "numpy"}
 _ONE, _ZERO = np.float32(1), np.float32(0)
 
 

@@ -7,7 +7,7 @@ ones are exponentiated, and only they are summed into the slices.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from numba import njit, prange, types
 from numba.extending import intrinsic
 from torch import Tensor
 
-_FAST = {"fastmath": True, "cache": True, "error_model": "numpy"}
+_FAST: dict[str, Any] = {"fastmath": True, "cache": True, "error_model": "numpy"}
 
 
 @intrinsic
@@ -31,7 +31,8 @@ def _float_of_bits(typing_context, bits):  # type: ignore[no-untyped-def]
 
 @njit(inline="always", **_FAST)
 def _decode(bits):  # type: ignore[no-untyped-def]
-    return _float_of_bits(np.uint32(bits) << np.uint32(16))
+    # numba hands in the typing context itself.
+    return _float_of_bits(np.uint32(bits) << np.uint32(16))  # type: ignore[call-arg]
 
 
 @njit(parallel=True, **_FAST)

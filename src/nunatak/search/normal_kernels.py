@@ -135,12 +135,18 @@ def normal_equations(
     hessian = np.empty((count, size, size), np.float32)
     gradient = np.empty((count, size), np.float32)
     power = np.zeros((count, plane.radius_px + 1), np.float32)
-    fields = (candidates.rotations, candidates.shifts_px, candidates.scales, candidates.latents)
+    rotations, shifts, scales, latents = (
+        t.float().contiguous().numpy()
+        for t in (candidates.rotations, candidates.shifts_px, candidates.scales, candidates.latents)
+    )
     _normal_equations(
         torch.view_as_real(block.contiguous()).numpy().reshape(-1),
         tuple(block.shape[:3]),
         np.float32(padding),
-        *(t.float().contiguous().numpy() for t in fields),
+        rotations,
+        shifts,
+        scales,
+        latents,
         candidates.rows.contiguous().numpy(),
         images.samples.numpy(),
         images.transfer.numpy(),

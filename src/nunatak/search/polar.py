@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -81,9 +82,9 @@ def polar_plane(radius_px: int, in_plane_count: int) -> PolarPlane:
         mates.append(turned >= orbit)
         turns.append(first * orbit + turned % orbit + start)
         start += half
-    ring, angle = torch.cat(rings), torch.cat(angles)
-    frequencies = torch.stack([ring * torch.cos(angle), ring * torch.sin(angle)], 1)
-    return PolarPlane(frequencies, ring, torch.cat(areas), torch.cat(turns, 1), torch.cat(mates, 1))
+    every, angle = torch.cat(rings), torch.cat(angles)
+    frequencies = torch.stack([every * torch.cos(angle), every * torch.sin(angle)], 1)
+    return PolarPlane(frequencies, every, torch.cat(areas), torch.cat(turns, 1), torch.cat(mates, 1))
 
 
 def polar_transform(plane: PolarPlane, box_px: int) -> Tensor:
@@ -92,7 +93,7 @@ def polar_transform(plane: PolarPlane, box_px: int) -> Tensor:
     The half-plane lacks the zero frequency, a constant, which matters between its lattice points: it is
     fixed by taking the background in the corners to be zero. Else a molecule's samples are 4 to 10 % off.
     """
-    exact = {"dtype": torch.float64, "device": plane.frequencies.device}
+    exact: dict[str, Any] = {"dtype": torch.float64, "device": plane.frequencies.device}
     x = torch.arange(box_px, **exact) - box_px // 2
     phase = lambda k: torch.polar(torch.ones(1, **exact), -2 * math.pi * x[:, None] * k / box_px)  # noqa: E731
     phase_x = phase(plane.frequencies[:, 0]).to(torch.complex64)

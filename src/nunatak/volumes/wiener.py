@@ -44,6 +44,12 @@ class FourierSums:
         """Number of maps that are solved for together: the mean and the components."""
         return self.numerator.shape[-1]
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(z, y, x) extent of the block."""
+        depth, height, width = self.numerator.shape[:3]
+        return depth, height, width
+
     def __add__(self, other: FourierSums) -> FourierSums:
         return FourierSums(
             self.numerator + other.numerator,

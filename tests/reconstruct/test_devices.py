@@ -34,7 +34,7 @@ from nunatak.reconstruct.state import Context, RunState
 from nunatak.runs.checkpoint import load_checkpoint, save_checkpoint
 from nunatak.runs.execute import start_run
 from nunatak.runs.job import InputConfig, JobConfig
-from nunatak.search import hierarchical
+from nunatak.search import cyclic_kernels, hierarchical
 from nunatak.search.candidates import ImageSamples
 from nunatak.search.hierarchical import HierarchicalConfig, KeptPoses, hierarchical_search, polar_batch
 from nunatak.simulate.config import SimulationConfig
@@ -123,7 +123,11 @@ def check_same_pass(found: RunState, expected: RunState) -> None:
 
 @pytest.fixture
 def exact_scores(monkeypatch: pytest.MonkeyPatch) -> torch.dtype:
-    """Scores in float32: in bfloat16 those of a clear image are only known to one or two nats."""
+    """Scores in float32 and every weight summed, where kernels leave out those under exp(-9) of the best.
+
+    In bfloat16 the scores of a clear image are only known to one or two nats.
+    """
+    monkeypatch.setattr(cyclic_kernels, "significant_scores", lambda scores, top: None)
     for module in (consensus, orient):
         monkeypatch.setattr(module, "scoring_dtype", lambda device: torch.float32)
     return torch.float32
@@ -155,14 +159,14 @@ def test_every_pass_keeps_to_its_device_and_agrees_with_the_kernels(
 
 
 def test_starts_keep_to_their_device_and_agree_with_the_kernels(exact_scores: torch.dtype) -> None:
-    """A new start and one that goes on, five updates each; slices, insertion and solution are kernels."""
+    """A new start and one that goes on, five updates each. Measured: 2e-6 of the largest number apart."""
     states = compiled_states(False, exact_scores, **HETEROGENEOUS)
     for before, after in (states[0:2], states[2:4]):
         with pretended_gpu():
             made = next_state(before, GPU, False, HETEROGENEOUS)
             assert all(is_pretended(tensor) for _, tensor in tensors_of(made))
             hosted = to_device(made, CPU)
-        check_close(hosted, after, 1e-3)
+        check_close(hosted, after, 1e-4)
 
 
 def test_starts_scored_in_bfloat16_agree_with_the_kernels() -> None:

@@ -5,8 +5,9 @@ discrete Fourier transform along each orbit makes turning by s steps a factor ex
 
     <x, P turned by s> = 1/(2 C) sum_j g_j Re[ exp(2 pi i j s / C) sum_u conj(X_u(j)) P_u(j) ]
 
-with j from 0 to C / 2, u the orbits, and g = 1 at both ends and 2 between (theory eq. 4a). It is exact, and costs C / 2 times
-fewer operations than a product with every turned slice. The sums of the M-step are the transposed products.
+with j from 0 to C / 2, u the orbits, and g = 1 at both ends and 2 between (theory eq. 4a). It is exact, and
+costs C / 2 times fewer operations than a product with every turned slice. The sums of the M-step are the
+transposed products.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def turn_weights_of_residues(count: int, device: torch.device = CPU) -> tuple[Te
 
 
 def residues(samples: Tensor, count: int) -> Tensor:
-    """(C / 2 + 1, ..., 2 u) float32 residues, real and imaginary in turn, of (..., n) complex64 polar samples.
+    """(C / 2 + 1, ..., 2 u) float32 residues, re and im in turn, of (..., n) complex64 polar samples.
 
     Parameters
     ----------

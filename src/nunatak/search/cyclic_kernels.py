@@ -6,6 +6,8 @@ the search is written once and stays in the processor's cache for a few images a
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numba import njit, prange
@@ -14,7 +16,7 @@ from torch import Tensor
 from nunatak.search.cyclic import turn_weights_of_residues
 from nunatak.search.marginal_kernels import Significant, weighed
 
-_FAST = {"fastmath": True, "cache": True, "error_model": "numpy"}
+_FAST: dict[str, Any] = {"fastmath": True, "cache": True, "error_model": "numpy"}
 
 
 @njit(parallel=True, **_FAST)

@@ -48,11 +48,13 @@ class MarginalSums:
 
 def joined(parts: Sequence[MarginalSums]) -> MarginalSums:
     """The sums of several batches as those of one."""
-    per_image = ("log_evidence", "best_pose", "best_shift", "best_weight")
     return MarginalSums(
         torch.stack([part.numerator for part in parts]).sum(0),
         torch.stack([part.denominator for part in parts]).sum(0),
-        *(torch.cat([getattr(part, name) for part in parts]) for name in per_image),
+        torch.cat([part.log_evidence for part in parts]),
+        torch.cat([part.best_pose for part in parts]),
+        torch.cat([part.best_shift for part in parts]),
+        torch.cat([part.best_weight for part in parts]),
         sum(part.shift_moment for part in parts),
     )
 

@@ -11,6 +11,7 @@ import pytest
 from _commands import TINY, call, particle_lines, read_images, read_tables, succeed
 
 PARTICLES, BOX = 240, 32
+QUICK = ("--no-umap", "--map-samples", 4, "--bootstraps", 2)
 
 
 def names(folder: Path, pattern: str = "*.mrc") -> list[str]:
@@ -120,16 +121,16 @@ def test_analyze_and_select(
     run = shutil.copytree(heterogeneous_run, tmp_path / "run")
     (run / "report.html").unlink()
     assert call("select", run, "-o", tmp_path / "early.star", "--cluster", 0).is_refused()
-    done = succeed("analyze", run, "--kmeans", 3, "--steps", 4, "--truth", simulated)
-    assert len(names(run / "volumes", "kmeans_*.mrc")) == 3
-    assert len(names(run / "volumes", "path_*.mrc")) == 4
+    done = succeed("analyze", run, "--kmeans", 3, "--steps", 4, "--truth", simulated, *QUICK)
+    assert len(names(run / "analysis" / "maps", "kmeans_*.mrc")) == 3
+    assert len(names(run / "analysis" / "maps", "graph_*.mrc")) == 4
     assert (run / "report.html").is_file()
     assert "report.html" in done.out
     figures = json.loads((run / "summary.json").read_text())["truth"]
     told = json.loads(succeed("evaluate", run, "--truth", simulated).out)
     assert told == pytest.approx(figures, nan_ok=True)
     assert {"rot_median_deg", "shift_median_A", "mean_fsc05_A", "latent_knn", "hand"} <= set(told)
-    labels = np.load(run / "volumes" / "kmeans_labels.npy")
+    labels = np.load(run / "analysis" / "kmeans_labels.npy")
     subset = tmp_path / "subset.star"
     succeed("select", run, "-o", subset, "--cluster", "0,2")
     _, whole = read_tables(run / "particles.star")

@@ -6,6 +6,8 @@ import importlib
 import os
 import sys
 
+from nunatak.cli.results import emit, emit_error, wants_json
+
 COMMANDS = {
     "demo": "the whole job on a built-in simulated molecule, no input files",
     "simulate": "particle images with known truth",
@@ -15,8 +17,8 @@ COMMANDS = {
     "heterogeneity": "latents and volumes from particles whose poses are given",
     "resume": "go on with a run that was stopped",
     "volumes": "maps at latent positions of a finished run",
-    "analyze": "components, clusters, representative maps and the report of a finished run",
-    "select": "a subset of a run's particles as a .star file",
+    "analyze": "landscape, clusters, paths, free energies and the report of a finished run",
+    "select": "a subset of a run's particles as .star or .cs",
     "dashboard": "the run in a browser, live or finished",
     "evaluate": "a run against the truth of its simulation",
     "recipes": "the recipes that abinit knows",
@@ -30,6 +32,7 @@ USAGE = """usage: nunatak COMMAND [options]
 {commands}
 
 `nunatak COMMAND --help` lists a command's options, --debug shows where an error came from.
+--json prints one JSON object on standard output instead of sentences.
 Exit status: 0 done, 1 the run failed, 2 bad input or usage."""
 
 
@@ -63,10 +66,14 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _guarded(command: str, words: list[str], debug: bool) -> int:
-    """Run a command; its errors become one sentence unless a traceback was asked for."""
+    """Run a command and print what it found; errors become one sentence unless a traceback was asked for."""
+    as_json = wants_json(words)
     try:
         module = importlib.import_module(f"nunatak.cli.commands.{command}")
-        return int(module.run(words) or 0)
+        result = module.run(words)
+        if result is not None:
+            emit(result, as_json)
+        return 0
     except KeyboardInterrupt:
         remedy = (
             "`nunatak resume RUN` goes on from the last checkpoint" if command in ENGINE else "start again"
@@ -81,6 +88,8 @@ def _guarded(command: str, words: list[str], debug: bool) -> int:
             raise
         sentence, status = _told(error)
         _say(command, sentence)
+        if as_json:
+            emit_error(" ".join(sentence.split()), status)
         return status
 
 

@@ -20,12 +20,15 @@ Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 
 
 class MachineOptions(BaseModel):
-    """Where to compute: options of every command."""
+    """Where to compute and how to answer: options of every command."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to compute.")
     threads: int = Field(0, ge=0, description="Threads; 0 takes all cores.")
+    json_output: Annotated[bool, tyro.conf.arg(aliases=["--json"])] = Field(
+        False, description="Print one JSON object on standard output instead of sentences."
+    )
 
 
 class CommonOptions(MachineOptions):

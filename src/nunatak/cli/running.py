@@ -1,4 +1,4 @@
-"""What the commands that run the engine share: options to job, job to folder, the last words."""
+"""What the commands that run the engine share: options to job, job to folder, the summary."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pydantic import Field
 from tyro.conf import Positional
 
 from nunatak.cli.options import MachineOptions, Output, command_line, fields_of, parse
+from nunatak.cli.results import Result
 from nunatak.core.errors import InputError
 from nunatak.reconstruct.config import EngineConfig
 from nunatak.runs.job import Command, InputConfig, JobConfig, read_config
@@ -27,8 +28,8 @@ class RunOptions(MachineOptions, EngineConfig, InputConfig):
     )
 
 
-def run_job(words: list[str], command: Command, about: str) -> int:
-    """Parse, run, write the report, and say how it went."""
+def run_job(words: list[str], command: Command, about: str) -> Result:
+    """Parse, run, write the report; how it went."""
     options = parse(RunOptions, words, command, about, _defaults(words, command))
     job = JobConfig(
         command=command,
@@ -38,7 +39,7 @@ def run_job(words: list[str], command: Command, about: str) -> int:
         engine=fields_of(options, EngineConfig),
     )
     execute(job, options.output)
-    return 0
+    return conclude(options.output)
 
 
 def _defaults(words: list[str], command: str) -> RunOptions | None:
@@ -63,24 +64,20 @@ def _config_path(words: list[str]) -> Path | None:
     return None if found is None else Path(found)
 
 
-def execute(job: JobConfig, folder: Path, report: bool = True) -> None:
-    """Run a job into a folder and, with the report, tell the user the outcome."""
+def execute(job: JobConfig, folder: Path) -> None:
+    """Run a job into a folder, telling the terminal how it goes."""
     from nunatak.cli.terminal import TerminalListener
     from nunatak.runs.execute import start_run
 
     with TerminalListener() as terminal:
         start_run(job, folder, command_line(), [terminal])
-    if report:
-        conclude(folder)
 
 
-def conclude(folder: Path) -> None:
-    """Write the report page and print the outcome and where everything is."""
+def conclude(folder: Path) -> Result:
+    """Write the report page; the run's summary, and its outcome in words."""
     from nunatak.export.report import write_report
 
     report = write_report(folder)
     summary = json.loads((folder / "summary.json").read_text())
-    print(summary["outcome_sentence"])
-    for warning in summary["warnings"]:
-        print(f"warning: {warning}")
-    print(f"report: {report}")
+    sentences = [summary["outcome_sentence"], *(f"warning: {warning}" for warning in summary["warnings"])]
+    return Result({**summary, "run": folder, "report": report}, [*sentences, f"report: {report}"])

@@ -43,7 +43,12 @@ def write_text(path: Path | str, text: str) -> None:
 
 def write_json(path: Path | str, content: Any) -> None:
     """Write JSON atomically; numpy scalars and arrays become numbers and lists, NaN becomes null."""
-    write_text(path, json.dumps(_plain(content), indent=2, allow_nan=False) + "\n")
+    write_text(path, json_text(content) + "\n")
+
+
+def json_text(content: Any) -> str:
+    """JSON of a tree; numpy values become numbers and lists, NaN becomes null, paths become text."""
+    return json.dumps(_plain(content), indent=2, allow_nan=False)
 
 
 def write_npy(path: Path | str, array: np.ndarray) -> None:

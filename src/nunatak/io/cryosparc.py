@@ -111,7 +111,22 @@ def write_particles_cs(path: Path | str, particles: ParticleFile, added: dict[st
             len(values) == len(source), f"Column {name} has {len(values)} values for {len(source)} particles."
         )
     columns = _cryosparc_columns(added, np.asarray(particles.group_pixel_size_A)[particles.optics_group])
-    fields = _with_fields(source, columns)
+    write_fields(path, _with_fields(source, columns))
+
+
+def read_fields(path: Path | str) -> np.ndarray:
+    """The structured array of a .cs file in numpy format, as it stands.
+
+    Raises
+    ------
+    InputError
+        The file is missing, unreadable, in the streaming format, or has no field uid.
+    """
+    return _load(Path(path))
+
+
+def write_fields(path: Path | str, fields: np.ndarray) -> None:
+    """Write rows of a .cs file as they are, with the .csg that lets cryoSPARC import them."""
     with atomic_path(path) as temporary, temporary.open("wb") as handle:
         np.save(handle, fields, allow_pickle=False)
     write_text(Path(path).with_suffix(".csg"), _group_text(Path(path).name, fields))
@@ -149,7 +164,7 @@ def _group_members(group: Path) -> list[Path]:
 
 def _load(path: Path) -> np.ndarray:
     """The structured array of a .cs file."""
-    require(path.is_file(), f"{path} does not exist: check the path of the passthrough file.")
+    require(path.is_file(), f"{path} does not exist: check the path of the .cs file.")
     with path.open("rb") as handle:
         start = handle.read(8)
     require(

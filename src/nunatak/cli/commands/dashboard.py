@@ -8,6 +8,7 @@ from pydantic import Field
 from tyro.conf import Positional
 
 from nunatak.cli.options import CommonOptions, parse, use_machine
+from nunatak.cli.results import Result, emit
 from nunatak.core.errors import require
 
 
@@ -25,8 +26,8 @@ class Options(CommonOptions):
     )
 
 
-def run(words: list[str]) -> int:
-    """Run the command; its exit status."""
+def run(words: list[str]) -> None:
+    """Run the command; it says where it listens before it serves, and nothing afterwards."""
     options = parse(Options, words, "dashboard", "Show runs in a browser; the server stops with Ctrl-C.")
     require(bool(options.runs), "Say which run to show: nunatak dashboard RUN.")
     use_machine(options)
@@ -36,9 +37,12 @@ def run(words: list[str]) -> int:
     settings = serve.make_settings(options.runs, options.host, options.allow_writing, options.home)
     application = create_app(settings)
     listening = serve.open_socket(options.host, options.port)
-    print(f"dashboard: {serve.address(settings, listening)}", flush=True)
+    address = serve.address(settings, listening)
+    sentences = [f"dashboard: {address}"]
     if settings.token:
-        print("whoever has this address can write; it ends with this server", flush=True)
-    print("stop with Ctrl-C", flush=True)
+        sentences.append("whoever has this address can write; it ends with this server")
+    emit(
+        Result({"address": address, "writing": bool(settings.token)}, [*sentences, "stop with Ctrl-C"]),
+        options.json_output,
+    )
     serve.serve(application, listening)
-    return 0

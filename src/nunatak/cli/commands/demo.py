@@ -9,6 +9,7 @@ import tyro
 from pydantic import Field
 
 from nunatak.cli.options import CommonOptions, parse, use_machine
+from nunatak.cli.results import Result, say
 
 
 class Options(CommonOptions):
@@ -19,8 +20,8 @@ class Options(CommonOptions):
     )
 
 
-def run(words: list[str]) -> int:
-    """Run the command; its exit status."""
+def run(words: list[str]) -> Result:
+    """Run the command; what it found."""
     options = parse(
         Options, words, "demo", "Simulate a swinging molecule, reconstruct it from nothing, report."
     )
@@ -42,7 +43,7 @@ def run(words: list[str]) -> int:
         shutil.rmtree(options.output)
     require_free(options.output)
     config = demo_config(options.seed)
-    print(
+    say(
         f"simulating {config.particles:,} images of a molecule whose arm swings by "
         f"{config.hinge_degrees:g} degrees to either side"
     )
@@ -54,18 +55,15 @@ def run(words: list[str]) -> int:
         input=InputConfig(particles=truth / "particles.star"),
         engine=engine,
     )
-    execute(job, options.output, report=False)
+    execute(job, options.output)
     write_path(options.output, options.output / "volumes", count=7)
     write_volumes_at_particles(
         options.output, options.output / "volumes", range(0, config.particles, config.particles // 20)
     )
     figures = add_truth(options.output, truth)
-    conclude(options.output)
-    print("against the truth of the simulation:")
-    for name, meaning in _FIGURES.items():
-        if name in figures:
-            print(f"  {meaning}: {figures[name]:.3g}")
-    return 0
+    concluded = conclude(options.output)
+    told = [f"  {meaning}: {figures[name]:.3g}" for name, meaning in _FIGURES.items() if name in figures]
+    return Result(concluded.content, [*concluded.sentences, "against the truth of the simulation:", *told])
 
 
 _FIGURES = {

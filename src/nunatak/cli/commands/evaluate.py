@@ -9,6 +9,7 @@ from pydantic import Field
 from tyro.conf import Positional
 
 from nunatak.cli.options import CommonOptions, parse, use_machine
+from nunatak.cli.results import Result
 
 
 class Options(CommonOptions):
@@ -22,13 +23,11 @@ class Options(CommonOptions):
     max_volumes: int = Field(60, ge=1, description="At most so many maps are scored.")
 
 
-def run(words: list[str]) -> int:
-    """Run the command; its exit status."""
+def run(words: list[str]) -> Result:
+    """Run the command; what it found."""
     options = parse(Options, words, "evaluate", "Compare a run with the truth of its simulation.")
     use_machine(options)
     from nunatak.metrics.evaluate import evaluate_run
 
-    print(
-        json.dumps(evaluate_run(options.run, options.truth, options.volumes, options.max_volumes), indent=1)
-    )
-    return 0
+    figures = evaluate_run(options.run, options.truth, options.volumes, options.max_volumes)
+    return Result(figures, [json.dumps(figures, indent=1)])

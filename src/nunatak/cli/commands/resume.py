@@ -9,6 +9,7 @@ from pydantic import Field
 from tyro.conf import Positional
 
 from nunatak.cli.options import MachineOptions, parse
+from nunatak.cli.results import Result
 
 
 class Options(MachineOptions):
@@ -22,8 +23,8 @@ class Options(MachineOptions):
     seed: int | None = Field(None, ge=0, description="Nothing but the run's own seed is accepted.")
 
 
-def run(words: list[str]) -> int:
-    """Run the command; its exit status."""
+def run(words: list[str]) -> Result:
+    """Run the command; what it found."""
     options = parse(
         Options,
         words,
@@ -36,5 +37,4 @@ def run(words: list[str]) -> int:
 
     with TerminalListener() as terminal:
         resume_run(options.run, [terminal], options.threads, options.seed, options.device)
-    conclude(options.run)
-    return 0
+    return conclude(options.run)

@@ -9,6 +9,7 @@ from pydantic import Field
 from tyro.conf import Positional
 
 from nunatak.cli.options import CommonOptions, Output, parse, use_machine, whole_numbers
+from nunatak.cli.results import Result
 from nunatak.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ class Options(CommonOptions):
     steps: int = Field(10, ge=2, description="Maps along a path.")
 
 
-def run(words: list[str]) -> int:
-    """Run the command; its exit status."""
+def run(words: list[str]) -> Result:
+    """Run the command; what it found."""
     options = parse(Options, words, "volumes", "Write maps at latent positions of a finished run.")
     ways = [options.at_particles, options.at_latents, options.kmeans, options.path]
     if sum(way is not None for way in ways) != 1:
@@ -50,8 +51,7 @@ def run(words: list[str]) -> int:
         written = volumes.write_volumes_at_clusters(options.run, options.output, options.kmeans, options.seed)
     else:
         written = volumes.write_path(options.run, options.output, options.path or 0, options.steps)
-    print(f"{len(written)} maps in {options.output}")
-    return 0
+    return Result({"folder": options.output, "maps": written}, [f"{len(written)} maps in {options.output}"])
 
 
 def _positions(path: Path) -> NDArray:

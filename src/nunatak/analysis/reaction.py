@@ -1,0 +1,141 @@
+"""Density and free energy along a curved path: the path is the axis of the deconvolution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nunatak.analysis.deconvolution import BOOTSTRAPS, Density, deconvolved_density, gaussian_likelihood
+from nunatak.analysis.measurements import Measurements
+from nunatak.analysis.paths import arc_lengths, extended, projected_on_path, resampled, smoothed
+from nunatak.analysis.sampling import spread_rows
+
+CELLS = 80
+_PART, _REFINED_BY = 4000, 4000
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A path as the axis of a density.
+
+    Attributes
+    ----------
+    points : (cells, d) float64
+        Cell centres, prolonged beyond the ends of the path that it came from.
+    begins : float
+        Distance from the first cell at which the path itself begins.
+    length : float
+        Of the path itself.
+    """
+
+    points: NDArray[np.float64]
+    begins: float
+    length: float
+
+    @property
+    def axis(self) -> NDArray[np.float64]:
+        """(cells,) distance of each cell from where the path begins."""
+        whole = arc_lengths(self.points)[-1]
+        return np.linspace(0, whole, len(self.points)) - self.begins
+
+    def positions(self, points: NDArray) -> NDArray[np.float64]:
+        """(n,) where along the curve (n, d) points are nearest to it, counted from the path's beginning."""
+        return projected_on_path(points, self.points)[0] - self.begins
+
+
+def curve_of(points: NDArray, noise: float, cells: int = CELLS) -> Curve:
+    """The curve of a (m, d) path, prolonged straight at both ends so that particles beyond do not pile up."""
+    length = float(arc_lengths(points)[-1])
+    beyond = 0.2 * length + 2 * min(noise, length)
+    curve = resampled(extended(resampled(points, max(len(points), 40)), beyond), cells)
+    return Curve(curve, beyond, length)
+
+
+def refined_curve(measured: Measurements, curve: Curve, iterations: int = 12) -> Curve:
+    """The curve moved to where the measurements, errors taken into account, say that particles are.
+
+    Expectation maximisation of a mixture whose centres lie on a curve (Tibshirani 1992, Stat. Comput. 2,
+    183), with each measurement's own covariance; centres are smoothed along the curve after every step.
+    """
+    rows = spread_rows(len(measured), _REFINED_BY)
+    sample = measured.rows(rows)
+    precisions = np.linalg.inv(sample.covariances)
+    weighted = np.einsum("nij,nj->ni", precisions, sample.positions)
+    points = curve.points
+    typical = precisions.mean(0)
+    for _ in range(iterations):
+        likelihood = _curve_likelihood(sample, points)
+        share = likelihood / likelihood.sum(1, keepdims=True)
+        # A cell that few particles reach stays where it was.
+        hold = 5.0 * typical
+        matrix = np.einsum("ng,nij->gij", share, precisions) + hold
+        target = share.T @ weighted + points @ hold
+        moved = np.linalg.solve(matrix, target[..., None])[..., 0]
+        points = resampled(smoothed(moved, 0.04), len(points))
+    begins, ends = (projected_on_path(curve.points[[k]], points)[0][0] for k in _ends_of(curve))
+    return Curve(points, float(begins), float(max(ends - begins, 1e-9)))
+
+
+def density_along_path(
+    measured: Measurements, curve: Curve, generator: np.random.Generator, bootstraps: int = BOOTSTRAPS
+) -> Density:
+    """Deconvolved density of the particles along a curve, against the distance from where the path begins.
+
+    Every cell of the curve is a place that a particle may come from; the likelihood of a measurement there is
+    Gaussian in all dimensions, its covariance widened across the curve by how far the particles themselves
+    scatter about it.
+
+    Parameters
+    ----------
+    measured : Measurements
+        (n, d), in the coordinates of the curve.
+    """
+    likelihood = _curve_likelihood(measured, curve.points)
+    along = curve.positions(measured.positions)
+    tangents = _tangents(curve.points)[np.abs(along[:, None] - curve.axis).argmin(1)]
+    variance = np.einsum("ni,nij,nj->n", tangents, measured.covariances, tangents)
+    on_path = Measurements(along[:, None], variance[:, None, None])
+    return deconvolved_density(on_path, (curve.axis,), generator, bootstraps, likelihood)
+
+
+def _ends_of(curve: Curve) -> tuple[int, int]:
+    """Cells at which the path itself begins and ends."""
+    first = int(np.argmin(np.abs(curve.axis)))
+    return first, int(np.argmin(np.abs(curve.axis - curve.length)))
+
+
+def _tangents(points: NDArray) -> NDArray[np.float64]:
+    tangents = np.gradient(points, axis=0)
+    return tangents / np.maximum(np.linalg.norm(tangents, axis=1, keepdims=True), 1e-300)
+
+
+def _curve_likelihood(measured: Measurements, curve: NDArray) -> NDArray[np.float32]:
+    """(n, cells) likelihood of each measurement at each cell of a curve."""
+    dimensions = curve.shape[1]
+    if dimensions == 1:
+        return gaussian_likelihood(measured, curve)
+    scatter = _scatter_across(measured, curve)
+    tangents = _tangents(curve)
+    result = np.empty((len(measured), len(curve)), np.float32)
+    for start in range(0, len(measured), _PART):
+        part = slice(start, start + _PART)
+        cost = np.empty((len(measured.positions[part]), len(curve)))
+        for cell, (place, tangent) in enumerate(zip(curve, tangents, strict=True)):
+            across = scatter * (np.eye(dimensions) - np.outer(tangent, tangent))
+            widened = measured.covariances[part] + across
+            away = (measured.positions[part] - place)[..., None]
+            solved = np.linalg.solve(widened, away)
+            cost[:, cell] = -0.5 * ((away * solved).sum((1, 2)) + np.linalg.slogdet(widened)[1])
+        result[part] = np.exp(cost - cost.max(1, keepdims=True))
+    return result
+
+
+def _scatter_across(measured: Measurements, curve: NDArray) -> float:
+    """Variance per direction across a curve that the measurements' own errors do not explain."""
+    _, distance = projected_on_path(measured.positions, curve)
+    dimensions = curve.shape[1]
+    expected = np.trace(measured.covariances, axis1=1, axis2=2) * (dimensions - 1) / dimensions
+    # Medians, because a few particles lie far from any one path.
+    return max(0.0, float(np.median(distance**2) - np.median(expected))) / (dimensions - 1)

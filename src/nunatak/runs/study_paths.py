@@ -1,0 +1,172 @@
+"""The paths of an analysis: where they lead, what supports them, and the free energy along them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nunatak.analysis.deconvolution import Density, deconvolved_density, grid_axis
+from nunatak.analysis.measurements import Measurements
+from nunatak.analysis.paths import (
+    component_path,
+    energy_path,
+    farthest_ends,
+    graph_path,
+    lifted,
+    straight_path,
+)
+from nunatak.analysis.reaction import Curve, curve_of, density_along_path, refined_curve
+from nunatak.analysis.sampling import spread_rows
+from nunatak.analysis.support import point_support, support_warning
+from nunatak.core.errors import InputError
+from nunatak.runs.analysis_config import AnalysisConfig, PathName
+from nunatak.runs.study import LANDMARKS, Study
+
+POINTS = 25
+"""Points of a path at which its support is told."""
+_PLANE_CELLS, _PLANE_PARTICLES = 40, 6000
+
+
+@dataclass(frozen=True, eq=False)
+class StudiedPath:
+    """A path and what the data say of it.
+
+    Attributes
+    ----------
+    name : str
+    points : (m, d) float64
+        In the informed coordinates.
+    support : (m,) float64
+    curve : Curve
+        Where particles truly are along the path, for the density.
+    profile : Density
+        Against the distance along the curve.
+    places : (m,) float64
+        Distance along the curve of each point.
+    warning : str or None
+    """
+
+    name: PathName
+    points: NDArray[np.float64]
+    support: NDArray[np.float64]
+    curve: Curve
+    profile: Density
+    places: NDArray[np.float64]
+    warning: str | None
+
+    @property
+    def barrier_kT(self) -> float:
+        """Highest free energy between the ends of the path above the lower of its two sides."""
+        energy = np.interp(self.places, self.profile.axes[0], self.profile.free_energy_kT)
+        top = int(np.argmax(energy[2:-2])) + 2 if len(energy) > 6 else int(np.argmax(energy))
+        return float(max(0.0, energy[top] - max(energy[: top + 1].min(), energy[top:].min())))
+
+
+@dataclass(frozen=True, eq=False)
+class Landscape:
+    """Density over the leading plane, or over the one coordinate that is informed."""
+
+    density: Density
+
+
+def landscape(study: Study, config: AnalysisConfig, generator: np.random.Generator) -> Landscape:
+    """The deconvolved density over the first two informed coordinates; over one if no second is informed."""
+    measured = study.measurements()
+    planes = min(2, study.informed)
+    rows = spread_rows(len(measured), _PLANE_PARTICLES if planes == 2 else len(measured))
+    leading = Measurements(measured.positions[rows, :planes], measured.covariances[rows, :planes, :planes])
+    cells = _PLANE_CELLS if planes == 2 else 80
+    axes = tuple(
+        grid_axis(leading.positions[:, i], float(np.sqrt(np.median(leading.covariances[:, i, i]))), cells)
+        for i in range(planes)
+    )
+    bootstraps = min(config.bootstraps, 8) if planes == 2 else config.bootstraps
+    return Landscape(deconvolved_density(leading, axes, generator, bootstraps))
+
+
+def path_ends(study: Study, config: AnalysisConfig) -> tuple[NDArray[np.int64], int, int]:
+    """Rows of the landmarks of the graph, and which of them are the two ends.
+
+    Raises
+    ------
+    InputError
+        A particle that was asked for does not exist.
+    """
+    rows = spread_rows(len(study), LANDMARKS)
+    wanted = [config.from_particle, config.to_particle]
+    for row in wanted:
+        if row is not None and row >= len(study):
+            raise InputError(f"There is no particle {row}: expected indices from 0 to {len(study) - 1}.")
+    rows = np.unique(np.concatenate([rows, np.array([r for r in wanted if r is not None], np.int64)]))
+    found = farthest_ends(study.positions[rows][:, : study.informed])
+    start, end = (
+        found[i] if row is None else int(np.searchsorted(rows, row)) for i, row in enumerate(wanted)
+    )
+    return rows, start, end
+
+
+def studied_paths(
+    study: Study,
+    config: AnalysisConfig,
+    plane: Landscape,
+    generator: np.random.Generator,
+    say: Callable[[str], None],
+) -> list[StudiedPath]:
+    """Every path that was asked for, in that order."""
+    rows, start, end = path_ends(study, config)
+    landmarks = study.positions[rows][:, : study.informed]
+    measured = study.measurements()
+    noise = float(np.sqrt(np.median(np.linalg.eigvalsh(measured.covariances)[:, 0])))
+    spread = spread_rows(len(study), 50000)
+    places, spreads = study.positions[spread][:, : study.informed], study.spreads(spread)
+    paths = []
+    for name in dict.fromkeys(config.paths):
+        say(f"path: {name}")
+        points = _way(name, study, landmarks, (start, end), plane)
+        curve = curve_of(study.without_shrinkage(points), noise)
+        if name == "graph":
+            # The others are what was asked for; this one is meant to be where the particles are.
+            curve = refined_curve(measured, curve)
+        support = point_support(points, places, spreads)
+        profile = density_along_path(measured, curve, generator, config.bootstraps)
+        along = curve.positions(study.without_shrinkage(points))
+        paths.append(
+            StudiedPath(name, points, support, curve, profile, along, support_warning(name, support))
+        )
+    return paths
+
+
+def recommended(paths: list[StudiedPath]) -> StudiedPath:
+    """The path whose weakest point is supported best; that over the graph where others are no better."""
+    return max(paths, key=lambda path: (round(float(path.support.min()), 1), path.name == "graph"))
+
+
+def _way(
+    name: PathName, study: Study, landmarks: NDArray, ends: tuple[int, int], plane: Landscape
+) -> NDArray[np.float64]:
+    start, end = ends
+    if name == "component":
+        return component_path(study.positions[:, : study.informed], 0, POINTS)
+    if name == "graph" and start != end:
+        return graph_path(landmarks, start, end, POINTS)
+    if name == "energy" and study.informed > 1 and start != end:
+        density, first, second = plane.density, landmarks[start][:2], landmarks[end][:2]
+        axes = (density.axes[0], density.axes[1])
+        true_ends = [study.without_shrinkage(landmarks[[k]])[0, :2] for k in ends]
+        way = energy_path(axes, density.density, true_ends[0], true_ends[1], POINTS)
+        # The landscape has no prior in it; maps and support are told at posterior means.
+        shrunk = _like_means(way, study, landmarks)
+        shrunk[0], shrunk[-1] = first, second
+        return lifted(shrunk, landmarks, 0.5 * float(landmarks[:, :2].std()))
+    return straight_path(landmarks[start], landmarks[end], POINTS)
+
+
+def _like_means(way: NDArray, study: Study, landmarks: NDArray) -> NDArray[np.float64]:
+    """Points of the plane without a prior as posterior means of typical noise: the stretching undone."""
+    stretched = study.without_shrinkage(landmarks)[:, :2]
+    design = np.concatenate([stretched, np.ones((len(stretched), 1))], 1)
+    inverse = np.linalg.lstsq(design, landmarks[:, :2], rcond=None)[0]
+    return np.concatenate([way, np.ones((len(way), 1))], 1) @ inverse

@@ -19,6 +19,8 @@ COMMANDS = {
     "volumes": "maps at latent positions of a finished run",
     "analyze": "landscape, clusters, paths, free energies and the report of a finished run",
     "select": "a subset of a run's particles as .star or .cs",
+    "export": "latents as a table, ChimeraX scripts and films of a finished run",
+    "convert": "poses and CTFs between cryoDRGN, RELION and cryoSPARC",
     "dashboard": "the run in a browser, live or finished",
     "evaluate": "a run against the truth of its simulation",
     "recipes": "the recipes that abinit knows",

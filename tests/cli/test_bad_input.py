@@ -41,6 +41,12 @@ def nan_pixels(folder: Path, source: Path) -> Path:
     return write_set(folder, images, source / "particles.star")
 
 
+def huge_pixels(folder: Path, source: Path) -> Path:
+    images = read_images(source / "particles.mrcs")[:20]
+    images[4] *= 1e30
+    return write_set(folder, images, source / "particles.star")
+
+
 def box_mismatch(folder: Path, source: Path) -> Path:
     star = write_set(folder, read_images(source / "particles.mrcs")[:20], source / "particles.star")
     optics, rows = read_tables(star)
@@ -118,6 +124,7 @@ CASES = [
     (missing_stack, "missing"),
     (without_ctf, "no CTF"),
     (nan_pixels, "row 8"),
+    (huge_pixels, "row 5"),
     (box_mismatch, "48"),
     (image_beyond_the_stack, "only 20 images"),
     (one_particle, "1 particle"),

@@ -7,9 +7,10 @@ import torch
 from fake_run_folder import write_run_folder
 
 from nunatak.core.errors import InputError
+from nunatak.core.words import duration
 from nunatak.export.report import report_page, write_report
 from nunatak.export.run_contents import RunContents, read_run_contents
-from nunatak.export.words import duration, headline, memory, truth_row, view_coverage
+from nunatak.export.words import headline, memory, truth_row, view_coverage
 from nunatak.geometry.rotations import matrices_from_euler
 from nunatak.io.atomic import write_json, write_text
 

@@ -34,6 +34,13 @@ def folder(tmp_path_factory, small_config):
     return out
 
 
+def test_what_cannot_be_simulated_leaves_no_folder(tmp_path):
+    config = FEW.model_copy(update={"structure": (tmp_path / "missing.pdb",)})
+    with pytest.raises(InputError, match="missing"):
+        write_simulation(tmp_path / "out", config)
+    assert not (tmp_path / "out").exists()
+
+
 def test_images_are_the_clean_images_plus_noise_of_variance_one(small_set):
     truth = small_set.truth
     good = torch.nonzero(~truth.junk)[:, 0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from nunatak.core.words import duration
 from nunatak.export import sections, words
 from nunatak.export.markup import Section, page, section, text
 from nunatak.export.run_contents import RunContents, read_run_contents
@@ -83,7 +84,7 @@ def _numbers(run: RunContents) -> str:
     if summary.get("latent_dim") is not None:
         pairs.append(("Latent dimensions", str(summary["latent_dim"])))
     if summary.get("wall_s"):
-        pairs.append(("Time", words.duration(summary["wall_s"])))
+        pairs.append(("Time", duration(summary["wall_s"])))
     if summary.get("peak_memory_MB"):
         pairs.append(("Peak memory", words.memory(summary["peak_memory_MB"])))
     cells = "".join(f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>" for name, value in pairs)

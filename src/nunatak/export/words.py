@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nunatak.core.words import duration
+
 CONFIDENT = 0.5
 
 TRUTH_WORDS = {
@@ -62,16 +64,6 @@ def headline(summary: dict[str, Any]) -> str:
 def found_nothing(summary: dict[str, Any]) -> bool:
     """Whether the run's outcome is that there is no structure in the particles."""
     return "no structure" in str(summary.get("outcome", "")).replace("_", " ").lower()
-
-
-def duration(seconds: float) -> str:
-    """'48 s', '2 min 10 s', '3 h 05 min'."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def memory(megabytes: float) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nunatak.core.fourier import HalfPlane, half_plane, sample_images
 from nunatak.optics.ctf import CtfParameters, evaluate_ctf
+from nunatak.particles.checks import require_computable
 from nunatak.particles.dataset import Particles
 from nunatak.particles.preprocess import normalise
 
@@ -107,7 +108,7 @@ def build_cache(
     Raises
     ------
     InputError
-        From the reader: a missing or truncated stack, pixels that are not numbers.
+        A missing or truncated stack, pixels that are not numbers or too large.
     """
     box, pixel = particles.box_px, particles.pixel_size_A
     plane = half_plane(box, (box - 1) // 2)
@@ -123,9 +124,9 @@ def build_cache(
     ):
         rows = torch.nonzero(particles.optics_group == group).flatten()
         for part in rows.split(batch):
-            pixels, is_flat = normalise(
-                particles.images.read(part.numpy()), sign, circle_px * pixel / group_pixel
-            )
+            read = particles.images.read(part.numpy())
+            require_computable(read, part.numpy())
+            pixels, is_flat = normalise(read, sign, circle_px * pixel / group_pixel)
             images = torch.from_numpy(np.ascontiguousarray(pixels))
             scale = group_pixel / pixel
             samples[part] = sample_images(images, plane, scale)

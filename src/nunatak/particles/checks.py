@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from nunatak.core.errors import require
 from nunatak.particles.dataset import Particles
+
+# Squares of a whole image's pixels are summed in float32, which ends at 3e38.
+LARGEST_PIXEL = 1e16
 
 
 def require_enough(particles: Particles, minimum: int = 2) -> None:
@@ -38,3 +43,26 @@ def require_poses(particles: Particles) -> None:
 
 def _name(particles: Particles) -> str:
     return "The particle set" if particles.table is None else str(particles.table.path)
+
+
+def require_computable(images: np.ndarray, rows: np.ndarray) -> None:
+    """Pixels whose squares can be summed in float32.
+
+    Parameters
+    ----------
+    images : (n, box, box)
+    rows : (n,)
+        0-based rows of the particle file.
+
+    Raises
+    ------
+    InputError
+        An image has larger ones.
+    """
+    largest = np.maximum(images.max((1, 2)), -images.min((1, 2)))
+    worst = int(largest.argmax())
+    require(
+        bool(largest[worst] < LARGEST_PIXEL),
+        f"Particle row {rows[worst] + 1} has pixels as large as {largest[worst]:.0e}, but numbers up to "
+        f"{LARGEST_PIXEL:.0e} were expected: scale the images down.",
+    )

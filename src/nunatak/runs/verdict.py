@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import math
 
+from nunatak.core.words import duration
 from nunatak.particles.cache import ImageCache
 from nunatak.reconstruct.config import EngineConfig, mask_radius_fraction
 from nunatak.reconstruct.state import Outcome, RunState
 
 # Below it an FSC between halves is mostly chance.
 _LEAST_PARTICLES = 1000
-
-
-def duration(seconds: float) -> str:
-    """1 h 05 min, 2 min 10 s, 45 s."""
-    if seconds >= 3600:
-        return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
-    if seconds >= 60:
-        return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
-    return f"{seconds:.0f} s"
 
 
 def sentence(outcome: Outcome, resolution_A: float | None, count: int, wall_s: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,13 +44,19 @@ def write_simulation(
     Raises
     ------
     InputError
-        See nunatak.simulate.dataset.simulate.
+        See nunatak.simulate.dataset.simulate; nothing is written then.
     """
     out = Path(out_dir)
-    out.mkdir(parents=True, exist_ok=True)
-    with atomic_path(out / STACK_FILE) as stack:
-        stack.unlink()  # mrcfile makes the file itself
-        simulation = simulate(config, lambda shape, size_A: _stack_on_disk(stack, shape, size_A), progress)
+    with ExitStack() as closing:
+
+        def allocate(shape: tuple[int, int, int], pixel_size_A: float) -> np.ndarray:
+            # Images are asked for when everything that can be refused has been looked at.
+            out.mkdir(parents=True, exist_ok=True)
+            stack = closing.enter_context(atomic_path(out / STACK_FILE))
+            stack.unlink()  # mrcfile makes the file itself
+            return _stack_on_disk(stack, shape, pixel_size_A)
+
+        simulation = simulate(config, allocate, progress)
         # Letting go of the mapped stack closes it before it is moved to its name.
         simulation = replace(simulation, images=np.empty(0, np.float32))
     _write_stars(out, simulation)

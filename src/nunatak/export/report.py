@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nunatak.core.words import duration
-from nunatak.export import sections, words
+from nunatak.export import analysis_sections, sections, words
 from nunatak.export.markup import Section, page, section, text
 from nunatak.export.run_contents import RunContents, read_run_contents
 from nunatak.io.atomic import write_text
@@ -16,6 +16,10 @@ SECTIONS: tuple[Callable[[RunContents], Section | None], ...] = (
     sections.resolution_section,
     sections.map_section,
     sections.conformation_section,
+    analysis_sections.landscape_section,
+    analysis_sections.group_section,
+    analysis_sections.map_landscape_section,
+    analysis_sections.association_section,
     sections.pose_section,
     sections.progress_section,
     sections.particle_section,

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nunatak.core.errors import InputError, require
+from nunatak.export.analysis_contents import AnalysisContents, read_analysis_contents
 from nunatak.io.mrc import read_map
 from nunatak.io.particle_file import ParticleFile
 from nunatak.io.star import read_star
@@ -81,7 +82,8 @@ class RunContents:
     config : dict
         config.toml.
     path_maps : tuple of DensityMap
-        volumes/path_*.mrc, in the order of their names.
+        Maps along the best supported path of the analysis, or volumes/path_*.mrc, in order.
+    analysis : AnalysisContents or None
     problems : tuple of str
         Sentences about files that are there but could not be read.
     """
@@ -95,6 +97,7 @@ class RunContents:
     mean: DensityMap | None = None
     fsc: FscTable | None = None
     path_maps: tuple[DensityMap, ...] = ()
+    analysis: AnalysisContents | None = None
     problems: tuple[str, ...] = ()
 
 
@@ -120,7 +123,10 @@ def read_run_contents(run_dir: Path | str) -> RunContents:
             problems.append(f"{name} could not be read and is left out of this report: {_one_line(fault)}.")
             return absent
 
-    paths = sorted((folder / "volumes").glob("path_*.mrc"))
+    analysis = None
+    if (folder / "analysis" / "analysis.json").exists():
+        analysis = part("analysis", read_analysis_contents, None)
+    paths = _path_files(folder, analysis)
     path_maps = [part(str(path.relative_to(folder)), _read_density, None) for path in paths]
     return RunContents(
         folder=folder,
@@ -132,8 +138,18 @@ def read_run_contents(run_dir: Path | str) -> RunContents:
         mean=part("mean.mrc", _read_density, None),
         fsc=part("fsc.csv", read_fsc, None),
         path_maps=_of_one_shape([found for found in path_maps if found is not None]),
+        analysis=analysis,
         problems=tuple(problems),
     )
+
+
+def _path_files(folder: Path, analysis: AnalysisContents | None) -> list[Path]:
+    """Maps of the states that the page shows."""
+    if analysis is not None and analysis.recommended is not None:
+        found = sorted((folder / "analysis" / "maps").glob(f"{analysis.recommended}_[0-9]*.mrc"))
+        if found:
+            return found
+    return sorted((folder / "volumes").glob("path_*.mrc"))
 
 
 def _read_summary(path: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nunatak.export import words
+from nunatak.export.analysis_contents import PATH_WORDS
 from nunatak.export.curves import Trace, fsc_figure, trace_figure
 from nunatak.export.distributions import histogram_figure, latent_figure, principal_components, view_figure
 from nunatak.export.markup import Section, figure, grid, strip, table, text
@@ -206,9 +207,15 @@ def _states_block(run: RunContents) -> str:
         return ""
     return figure(
         strip(pictures, [str(i + 1) for i in chosen], "states"),
-        "States along the first latent component",
+        _states_title(run),
         "One contour level and one side throughout; orange marks where the states differ.",
     )
+
+
+def _states_title(run: RunContents) -> str:
+    if run.analysis is not None and run.analysis.recommended is not None:
+        return f"States along the path: {PATH_WORDS[run.analysis.recommended]}"
+    return "States along the first latent component"
 
 
 def _latent_blocks(turned: NDArray, fractions: NDArray) -> list[str]:

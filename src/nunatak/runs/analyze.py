@@ -16,7 +16,7 @@ from nunatak import __version__
 from nunatak.analysis.association import Association, associate
 from nunatak.analysis.clusters import Clusters, kmeans_clusters, mixture_clusters
 from nunatak.analysis.embedding import FITTED, umap_embedding
-from nunatak.analysis.paths import projected_on_path, resampled
+from nunatak.analysis.paths import arc_lengths, projected_on_path, resampled
 from nunatak.core.errors import InputError
 from nunatak.io.atomic import write_json, write_npy
 from nunatak.io.mrc import write_map
@@ -200,6 +200,8 @@ def _write_paths(out: Path, study: Study, paths: list[StudiedPath], steps: int) 
         write_path(out / f"path_{path.name}.csv", path, study.latents(path.points))
         write_profile(out / f"profile_{path.name}.csv", path.profile)
         along, away = projected_on_path(study.positions[:, : study.informed], path.points)
+        # On the axis of the profile, so that a particle's place can be read off its free energy.
+        along = np.interp(along, arc_lengths(path.points), path.places)
         write_npy(out / f"path_{path.name}.npy", np.stack([along, away], 1).astype(np.float32))
         files += [f"path_{path.name}.csv", f"profile_{path.name}.csv", f"path_{path.name}.npy"]
         for step, latent in enumerate(study.latents(resampled(path.points, steps))):

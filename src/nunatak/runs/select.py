@@ -186,7 +186,7 @@ def _near_path(run_dir: Path, selection: Selection) -> NDArray[np.bool_]:
     if selection.max_path_distance is not None:
         keep &= away <= selection.max_path_distance
     if selection.path_range is not None:
-        share = along / max(float(along.max()), 1e-30)
+        share = (along - along.min()) / max(float(np.ptp(along)), 1e-30)
         keep &= (share >= selection.path_range[0]) & (share <= selection.path_range[1])
     return keep
 

@@ -140,8 +140,8 @@ def studied_paths(
 
 
 def recommended(paths: list[StudiedPath]) -> StudiedPath:
-    """The path whose weakest point is supported best; that over the graph where others are no better."""
-    return max(paths, key=lambda path: (round(float(path.support.min()), 1), path.name == "graph"))
+    """The path over the graph, which follows the particles, if it is supported; else the best supported."""
+    return max(paths, key=lambda path: (path.name == "graph" and not path.warning, float(path.support.min())))
 
 
 def _way(

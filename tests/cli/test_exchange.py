@@ -107,7 +107,9 @@ def test_ways_to_select(analysed: Path, tmp_path: Path) -> None:
     corners = [[low, low], [high, low], [high, high], [low, high]]
     plane = {"space": "latents", "axes": [0, 0], "polygon": corners}
     within = (latents >= low) & (latents <= high)
+    np.save(tmp_path / "some.npy", np.array([3, 1, 200]))
     ways = {
+        ("--rows", str(tmp_path / "some.npy")): np.isin(np.arange(COUNT), [1, 3, 200]),
         ("--region", f"0:{low}:{high}"): within,
         ("--lasso", str(lasso(tmp_path / "plane.json", plane))): (latents > low) & (latents < high),
         ("--path", "straight", "--max-path-distance", 0.2): positions[:, 1] <= 0.2,
@@ -157,6 +159,7 @@ def test_a_broken_lasso_is_refused(name: str, analysed: Path, tmp_path: Path) ->
         "--path energies --max-path-distance 1",
         "--cluster 0 --clustering ../kmeans",
         "--lasso /nonexistent.json",
+        "--rows /nonexistent.npy",
     ],
 )
 def test_select_refuses_what_makes_no_sense(words: str, analysed: Path, tmp_path: Path) -> None:

@@ -38,6 +38,8 @@ class Selection:
         From that path, in the units of its coordinates (noise, where it is known).
     path_range : (low, high) or None
         Part of the path, from 0 at its beginning to 1 at its end.
+    rows : Path or None
+        .npy of 0-based rows, such as a selection that was saved in the dashboard.
     inverted : bool
     """
 
@@ -51,6 +53,7 @@ class Selection:
     path: str = "graph"
     max_path_distance: float | None = None
     path_range: tuple[float, float] | None = None
+    rows: Path | None = None
     inverted: bool = False
 
 
@@ -76,6 +79,8 @@ def selected_rows(run_dir: Path, selection: Selection, rows: pd.DataFrame) -> ND
         keep &= _of_run(run_dir, inside_lasso(run_dir, read_lasso(selection.lasso)), keep)
     if selection.max_path_distance is not None or selection.path_range is not None:
         keep &= _of_run(run_dir, _near_path(run_dir, selection), keep)
+    if selection.rows is not None:
+        keep &= _listed(selection.rows, len(keep))
     return ~keep if selection.inverted else keep
 
 
@@ -189,6 +194,19 @@ def _near_path(run_dir: Path, selection: Selection) -> NDArray[np.bool_]:
         share = (along - along.min()) / max(float(np.ptp(along)), 1e-30)
         keep &= (share >= selection.path_range[0]) & (share <= selection.path_range[1])
     return keep
+
+
+def _listed(path: Path, count: int) -> NDArray[np.bool_]:
+    """Which particles a file of rows names."""
+    try:
+        rows = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(f"{path} is no readable .npy of rows ({' '.join(str(error).split())}).") from error
+    require(
+        rows.ndim == 1 and rows.dtype.kind in "iu" and bool(((rows >= 0) & (rows < count)).all()),
+        f"{path} should hold one axis of whole numbers from 0 to {count - 1}, the rows to keep.",
+    )
+    return np.isin(np.arange(count), rows)
 
 
 def _of_run(run_dir: Path, found: NDArray[np.bool_], keep: NDArray[np.bool_]) -> NDArray[np.bool_]:

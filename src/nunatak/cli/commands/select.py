@@ -43,6 +43,9 @@ class Options(CommonOptions):
     path_range: tuple[float, float] | None = Field(
         None, description="Part of the path, from 0 at its beginning to 1 at its end."
     )
+    rows: Path | None = Field(
+        None, description=".npy of 0-based rows to keep, such as RUN/selections/NAME.npy of the dashboard."
+    )
     indices: Path | None = Field(None, description="Also write the 0-based rows as this .npy.")
     invert: bool = Field(False, description="Keep the others instead.")
 
@@ -73,6 +76,7 @@ def run(words: list[str]) -> Result:
         path=options.path,
         max_path_distance=options.max_path_distance,
         path_range=options.path_range,
+        rows=options.rows,
         inverted=options.invert,
     )
     kept, total, files = write_selection(options.run, options.output, selection, options.indices)

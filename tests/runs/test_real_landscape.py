@@ -37,9 +37,9 @@ def test_free_energy_of_a_run(tmp_path: Path) -> None:
 def free_energy_error(run: Path, folder: Path) -> dict[str, float]:
     """Free energy of each simulated state, from the profile along the recommended path.
 
-    A state ends half way between its particles' median place along the path and the next state's: latents do
-    not tell the angle in degrees, and near the ends of the swing they hardly change with it, so that a density
-    per unit of the path could not be compared.
+    A state ends half way between its particles' median place along the path and the next one's: latents do
+    not tell the angle in degrees, and near the ends of the swing they hardly change with it, so that a
+    density per unit of the path could not be compared.
     """
     truth = read_truth(folder)
     name = json.loads((run / "analysis" / "analysis.json").read_text())["recommended_path"]

@@ -19,6 +19,8 @@ ITERATIONS = 150
 BOOTSTRAPS = 24
 SMOOTHINGS = (0.04, 0.08, 0.16, 0.32, 0.64)
 """Widths of the smoothing that are tried, in units of the typical noise; held-out likelihood chooses."""
+LEAST_CELLS = 0.5
+"""Narrowest smoothing, in cells of the grid."""
 _FLOOR = 1e-300
 
 
@@ -73,7 +75,7 @@ def deconvolved_density(
         likelihood = gaussian_likelihood(measured, grid_points(axes))
     width_cells = _noise_cells(measured, axes)
     smoothing = _best_smoothing(likelihood, shape, width_cells, generator)
-    widths = tuple(smoothing * width for width in width_cells)
+    widths = _widths(smoothing, width_cells)
     resamples = generator.poisson(1.0, (len(likelihood), bootstraps)).astype(np.float32)
     weights = np.concatenate([np.ones((len(likelihood), 1), np.float32), resamples], 1)
     masses = maximum_likelihood_masses(likelihood, weights, shape, widths)
@@ -164,6 +166,11 @@ def _noise_cells(measured: Measurements, axes: tuple[NDArray, ...]) -> tuple[flo
     return tuple(widths)
 
 
+def _widths(smoothing: float, width_cells: tuple[float, ...]) -> tuple[float, ...]:
+    """Widths in cells; a density that changes from cell to cell would only follow single measurements."""
+    return tuple(max(smoothing * width, LEAST_CELLS) for width in width_cells)
+
+
 def _best_smoothing(
     likelihood: NDArray,
     shape: tuple[int, ...],
@@ -175,7 +182,7 @@ def _best_smoothing(
     weights = np.stack([halves, ~halves], 1).astype(np.float32)
     scores = []
     for smoothing in SMOOTHINGS:
-        widths = tuple(smoothing * width for width in width_cells)
+        widths = _widths(smoothing, width_cells)
         masses = maximum_likelihood_masses(likelihood, weights, shape, widths)
         predicted = np.log(np.maximum(likelihood @ masses, 1e-30))
         scores.append(float((predicted * weights[:, ::-1]).sum()))

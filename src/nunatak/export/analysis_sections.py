@@ -126,8 +126,10 @@ def _profile(found: AnalysisContents) -> str:
         return ""
     profile: pd.DataFrame = chosen.profile
     ends = (float(chosen.points["position"].iloc[0]), float(chosen.points["position"].iloc[-1]))
-    columns = (profile[name].to_numpy(float) for name in ("position", "free_energy_kT", "error_kT"))
-    drawn = energy_profile_figure(*columns, ends)
+    position, energy, error = (
+        profile[name].to_numpy(float) for name in ("position", "free_energy_kT", "error_kT")
+    )
+    drawn = energy_profile_figure(position, energy, error, ends)
     title = f"Free energy along the path: {PATH_WORDS[chosen.name]}"
     caption = (
         "The band is one standard error with the effect of the smoothing; dashes mark the ends of the path."

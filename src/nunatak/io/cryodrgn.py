@@ -110,7 +110,8 @@ def cryodrgn_arrays(file: ParticleFile, box_px: int | None = None) -> CryodrgnAr
 def write_npz(path: Path | str, arrays: CryodrgnArrays) -> None:
     """Write the arrays that are there under their names, atomically, without pickles."""
     with atomic_path(path) as temporary, temporary.open("wb") as handle:
-        np.savez(handle, **{name: values.astype(np.float32) for name, values in arrays.stated().items()})
+        named: dict[str, Any] = {name: values.astype(np.float32) for name, values in arrays.stated().items()}
+        np.savez(handle, **named)
 
 
 def _of_npz(path: Path) -> CryodrgnArrays:

@@ -170,7 +170,7 @@ def _by_columns(run_dir: Path, selection: Selection, rows: pd.DataFrame) -> NDAr
 def _in_clusters(run_dir: Path, selection: Selection) -> NDArray[np.bool_]:
     path = run_dir / "analysis" / f"{selection.clustering}_labels.npy"
     require(path.exists(), f"{path} is missing: use `nunatak analyze {run_dir}` first.")
-    return np.isin(np.load(path, allow_pickle=False), selection.clusters)
+    return np.isin(np.load(path, allow_pickle=False), selection.clusters or ())
 
 
 def _in_region(run_dir: Path, region: tuple[tuple[int, float, float], ...]) -> NDArray[np.bool_]:

@@ -73,6 +73,8 @@ def _arrays(options: Options) -> Path:
 
 def _path(options: Options) -> list[Path]:
     """The maps of a path with what shows them."""
+    import numpy as np
+
     from nunatak.export.chimerax import movie_script, view_script
     from nunatak.export.movie import path_frames, write_gif
     from nunatak.export.surface import surface_level
@@ -81,7 +83,7 @@ def _path(options: Options) -> list[Path]:
 
     name, maps = _maps_of(options)
     volumes = [read_map(path)[0] for path in maps]
-    level = options.level or surface_level(sum(volumes) / len(volumes))
+    level = options.level or surface_level(np.mean(volumes, axis=0))
     out, written = options.output, []
     if "chimerax" in options.what:
         (out / "maps").mkdir(parents=True, exist_ok=True)
@@ -113,4 +115,4 @@ def _maps_of(options: Options) -> tuple[str, list[Path]]:
     require(
         len(maps) > 1, f"{options.run} has no maps along the {name} path: analyze it with --paths {name}."
     )
-    return name, maps
+    return f"{name}", maps

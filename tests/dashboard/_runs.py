@@ -16,7 +16,7 @@ from nunatak.geometry.rotations import euler_from_matrices, random_rotations
 from nunatak.io.atomic import write_json, write_npy, write_text
 from nunatak.io.mrc import read_map, write_map
 from nunatak.io.relion import pose_columns
-from nunatak.io.star import read_star, read_star_tables, write_particles_star, write_star_tables
+from nunatak.io.star import read_star, write_particles_star, write_star_tables
 from nunatak.metrics.volume_score import MapPlacement, place_in_truth_frame
 from nunatak.reconstruct.config import EngineConfig
 from nunatak.reconstruct.model import Model
@@ -123,7 +123,7 @@ def large_run(folder: Path, particles: int = 500_000) -> Path:
     write_npy(folder / "latents.npy", latents.astype(np.float32))
     write_npy(folder / "volumes" / "kmeans_labels.npy", label.astype(np.int32))
     angles = euler_from_matrices(random_rotations(particles, torch.Generator().manual_seed(2))).numpy()
-    optics = read_star_tables(folder / "particles.star").optics
+    optics = read_star(folder / "particles.star").optics_rows
     rows = pd.DataFrame(
         {
             "rlnImageName": [f"{i + 1:06d}@many.mrcs" for i in range(particles)],

@@ -130,7 +130,7 @@ def test_images_are_pictures(reading: TestClient) -> None:
 def test_a_particle_is_described(reading: TestClient, runs: Path) -> None:
     told = reading.get("/api/runs/first/particles/5").json()
     np.testing.assert_allclose(told["latent"], np.load(runs / "first" / "latents.npy")[5], rtol=1e-6)
-    assert told["values"]["kmeans labels"] == "2"
+    assert told["values"]["cluster"] == "2"
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ TITLES = {
     "rlnClassNumber": "class",
     "rlnMicrographName": "micrograph",
     "rlnOpticsGroup": "optics group",
+    "kmeans_labels": "cluster",
 }
 MOST_CATEGORIES = 24
 """More kinds than that are shown as a scale, not as colours of their own."""
@@ -174,7 +175,9 @@ def _analysis_columns(folder: Path, count: int) -> Iterator[Column]:
         for number in range(values.shape[1]):
             one = values.shape[1] == 1
             name = path.stem if one else f"{path.stem}{number + 1}"
-            yield _categorised(name, name.replace("_", " "), np.ascontiguousarray(values[:, number]))
+            yield _categorised(
+                name, TITLES.get(name, name.replace("_", " ")), np.ascontiguousarray(values[:, number])
+            )
 
 
 def _array(path: Path, count: int) -> NDArray[np.float32] | None:

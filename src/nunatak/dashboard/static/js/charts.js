@@ -6,7 +6,7 @@ import { number, ticks } from "./words.js";
 const [W, H] = [400, 178];
 const PAD = { left: 46, right: 10, top: 8, bottom: 24 };
 
-/** series: [{points: [[x, y], ...], name, css}]; options: {title, note, log, y: [low, high], xLabel, xFormat, lines: [{y, label}]} */
+/** series: [{points: [[x, y], ...], name, css}]; options: {title, note, log, y: [low, high], xTicks, xFormat, lines: [{y, label}]} */
 export function lineChart(series, options = {}) {
   const known = series.map((one) => ({ ...one, points: one.points.filter(([x, y]) => Number.isFinite(x) && Number.isFinite(y) && (!options.log || y > 0)) })).filter((one) => one.points.length);
   const shape = options.log ? Math.log10 : (v) => v;
@@ -41,7 +41,7 @@ function grid(xs, ys, toX, toY, options) {
     const y = toY(tick);
     parts.push(svg("line", { x1: PAD.left, x2: W - PAD.right, y1: y, y2: y, class: "grid" }), svg("text", { x: PAD.left - 6, y: y + 3.5, "text-anchor": "end" }, number(tick)));
   }
-  for (const tick of ticks(xs[0], xs[1], 5)) parts.push(svg("text", { x: toX(tick), y: H - 8, "text-anchor": "middle" }, (options.xFormat ?? number)(tick)));
+  for (const tick of options.xTicks?.(xs[0], xs[1]) ?? ticks(xs[0], xs[1], 5)) parts.push(svg("text", { x: toX(tick), y: H - 8, "text-anchor": "middle" }, (options.xFormat ?? number)(tick)));
   for (const { y, label } of options.lines ?? []) {
     parts.push(svg("line", { x1: PAD.left, x2: W - PAD.right, y1: toY(y), y2: toY(y), class: "threshold" }), svg("text", { x: W - PAD.right, y: toY(y) - 4, "text-anchor": "end" }, label));
   }

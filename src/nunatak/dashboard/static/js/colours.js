@@ -1,7 +1,7 @@
 // Colours of points: a scale from deep blue over teal to sand, and kinds that are told apart.
 
 const SCALE = [[38, 54, 110], [40, 92, 147], [44, 129, 157], [83, 162, 150], [141, 188, 137], [204, 205, 133], [243, 205, 132]];
-const KINDS = ["#2f6f9f", "#c2603a", "#7b9a4e", "#8a63a8", "#d0a034", "#3f9f97", "#b8567f", "#6b7a88"];
+const KINDS = ["#3b82b8", "#cf6a42", "#7f9f50", "#9070b2", "#d0a034", "#3f9f97", "#b8567f", "#6b7a88"];
 
 function mixed(stops, t) {
   const place = Math.min(Math.max(t, 0), 1) * (stops.length - 1);

@@ -42,7 +42,7 @@ class ComparePage {
       this.#draw(found);
       const first = await this.view.load(await api.map(`${api.run(this.context.run)}/map?name=mean`), { tint: "frame" });
       this.view.show("first", first);
-      if (found.fsc) this.view.show("second", await this.view.load(await api.map(`compare/map?${query}`), { tint: "warm", opacity: 0.55 }));
+      if (found.fsc) this.view.show("second", await this.view.load(await api.map(`compare/map?${query}`), { tint: "warm", opacity: 0.4 }));
       else this.view.hide("second");
     } catch (error) {
       this.context.notice(error.message);
@@ -69,10 +69,17 @@ class ComparePage {
     this.facts.replaceChildren(...facts.map(([name, value, note]) => el("div", el("dt", name), el("dd", value), note ? el("dd.hint", note) : null)));
     this.figures.replaceChildren(
       barChart(found.rotation_histogram, { title: "Rotation difference (degrees)", note: "neither run is the truth", span: 180 }),
+      latentBars(found.latent_correlations),
       fscChart(found.fsc, { title: "Fourier shell correlation of the mean maps", threshold: 0.5, empty: "The boxes differ in size." }));
   }
 
   dispose() {
     this.view.dispose();
   }
+}
+
+/** How well each direction of one run's latents is found again in the other's. */
+function latentBars(correlations) {
+  const rows = correlations.map((r, i) => el("div.bar-row", el("span.hint", `direction ${i + 1}`), el("meter", { min: 0, max: 1, value: r, "aria-label": `direction ${i + 1}` }), el("span", number(r, 2))));
+  return el("figure.chart", el("figcaption", "Agreement of latents", el("span.hint", "canonical correlations; 1 is the same landscape")), rows.length ? rows : el("p.hint", "A run without latents."));
 }

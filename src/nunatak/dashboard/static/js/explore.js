@@ -41,6 +41,7 @@ class ExplorePage {
     this.globe = session.info.has_views ? new Globe(globeHost) : null;
     this.view = new MapView(mapHost, "Surface of the map");
     this.path = new PathEditor(session, this.view, this.scatter, context.notice);
+    this.path.say = (text) => { this.mapSaid.textContent = text; };
     this.selection = new SelectionBar(session, context);
     this.particles = new ParticlePanel(session);
     this.node = el("div.explore",

@@ -3,9 +3,8 @@
 import { colour, onTheme } from "./dom.js";
 import { Points, pointLook } from "./points.js";
 import * as colours from "./colours.js";
+import { Pace } from "./pace.js";
 import { rgb } from "./scatter.js";
-
-const MOVING_POINTS = 40000;
 
 export class Globe {
   constructor(host) {
@@ -17,6 +16,7 @@ export class Globe {
     host.append(this.rim, this.canvas);
     this.points = new Points(this.canvas);
     this.points.look.globe = true;
+    this.pace = new Pace(() => this.draw());
     this.yaw = 0.5;
     this.pitch = 0.35;
     this.canvas.addEventListener("pointerdown", (event) => this.#grab(event));
@@ -62,8 +62,7 @@ export class Globe {
     const side = Math.min(w, h) - 8;
     this.rim.style.width = this.rim.style.height = `${side}px`;
     const count = this.points.count;
-    const moving = performance.now() - (this.movedAt ?? -1e9) < 140;
-    const stride = moving ? Math.max(1, Math.ceil(count / MOVING_POINTS)) : 1;
+    const stride = this.pace.stride(count);
     const look = pointLook((count / stride) * 0.4, side * side, width / w);
     this.points.look.opacity = look.opacity;
     this.points.look.unknown = rgb(colour("--muted"));
@@ -77,13 +76,13 @@ export class Globe {
     const view = [];
     for (let k = 0; k < 3; k++) view.push(right[k] * sx, up[k] * sy, away[k] * 0.9, 0);
     this.points.draw([...view, 0, 0, 0, 1], look.size, stride);
-    if (moving) setTimeout(() => this.draw(), 160);
+    this.pace.painted();
   }
 
   #turn(dx, dy) {
     this.yaw += dx * 0.01;
     this.pitch = Math.min(Math.PI / 2, Math.max(-Math.PI / 2, this.pitch + dy * 0.01));
-    this.movedAt = performance.now();
+    this.pace.moved();
     this.draw();
   }
 

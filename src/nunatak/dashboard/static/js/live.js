@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { el, panel } from "./dom.js";
 import { fscChart, lineChart } from "./charts.js";
 import { MapView } from "./mapview.js";
-import { duration } from "./words.js";
+import { duration, roundTime, timeTicks } from "./words.js";
 
 const ASK_MS = 2500;
 const COLOURS = ["accent", "warm", "moss", "muted"];
@@ -48,7 +48,7 @@ class LivePage {
   #draw(progress) {
     const { phase, stage, passes, pass_limit: limit, fraction, left_s: left, elapsed_s: elapsed, silent_s: silent } = progress;
     const words = {
-      finished: "The run has finished.",
+      finished: this.context.runs.find((run) => run.id === this.context.run)?.sentence ?? "The run has finished.",
       running: stage ? `${sentence(stage)}${limit > 1 ? `, pass ${Math.min(passes + 1, limit)} of at most ${limit}` : ""}` : "The run has begun.",
       silent: `Nothing was written for ${duration(silent)}: the run has probably stopped. “nunatak resume” goes on with it.`,
       empty: "Nothing was written yet.",
@@ -86,26 +86,31 @@ class LivePage {
 
 const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
-/** A line for each stage, or for each random start. */
-function byStage(history, key) {
+const isStart = (record) => record.stage === "random starts";
+
+/** A line for each name; one of fewer points is left out. */
+function lines(history, key, name, least = 2) {
   const groups = new Map();
   for (const record of history) {
-    if (record[key] === undefined || record[key] === null) continue;
-    const name = record.restart === undefined || record.restart === null ? record.stage : `start ${record.restart + 1}`;
-    if (!groups.has(name)) groups.set(name, []);
-    groups.get(name).push([record.time_s, record[key]]);
+    if (!Number.isFinite(record[key])) continue;
+    if (!groups.has(name(record))) groups.set(name(record), []);
+    groups.get(name(record)).push([record.time_s, record[key]]);
   }
-  const many = groups.size > 8;
-  return [...groups].map(([name, points], i) => ({ name: many ? null : name, points, css: COLOURS[i % COLOURS.length] }));
+  const known = [...groups].filter(([, points]) => points.length >= least || groups.size === 1);
+  return known.map(([title, points], i) => ({ name: known.length > 8 ? null : title, points, css: COLOURS[i % COLOURS.length] }));
 }
 
 function figures({ history, fsc }) {
-  const time = { xFormat: duration };
+  const time = { xFormat: roundTime, xTicks: timeTicks };
+  const starts = history.filter(isStart);
+  const later = history.filter((record) => !isStart(record));
   const resolution = history.some((record) => record.fsc_resolution_A) ? "fsc_resolution_A" : "resolution_A";
+  const stage = (record) => record.stage;
   return [
-    lineChart(byStage(history, "log_evidence"), { title: "Log evidence", note: "higher explains the images better; stages count differently", ...time }),
-    lineChart(byStage(history, "pose_change_deg"), { title: "Movement of poses (degrees)", note: "median between passes", log: true, empty: "Poses are held or not found yet.", ...time }),
-    lineChart(byStage(history, resolution), { title: "Resolution (Å)", note: "where half maps agree", empty: "Half maps come after the random starts.", ...time }),
+    starts.length ? lineChart(lines(starts, "log_evidence", ({ restart }) => `start ${restart + 1}`, 1), { title: "Evidence of random starts", note: "on images they have not seen", ...time }) : null,
+    lineChart(lines(later, "log_evidence", stage), { title: "Log evidence", note: "higher explains the images better", empty: "The random starts come first.", ...time }),
+    lineChart(lines(later, "pose_change_deg", stage), { title: "Movement of poses (degrees)", note: "median between passes", log: true, empty: "Poses are held or not found yet.", ...time }),
+    lineChart(lines(later, resolution, stage), { title: "Resolution (Å)", note: "where half maps agree", empty: "Not measured yet.", ...time }),
     fscChart(fsc, { note: "of the half maps" }),
-  ];
+  ].filter(Boolean);
 }

@@ -86,6 +86,7 @@ export class PathEditor {
     this.at = index;
     this.slider.value = index;
     this.view.show("main", this.maps[index], true);
+    this.say?.(`along the path: map ${index + 1} of ${this.maps.length}`);
     this.plot.pathAt = index;
     this.plot.draw();
     this.chart.querySelectorAll("rect").forEach((bar, i) => bar.classList.toggle("now", i === index));

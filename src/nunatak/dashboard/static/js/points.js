@@ -27,7 +27,7 @@ void main() {
   float cover = 1.0;
   if (round) {
     float r = length(gl_PointCoord - 0.5) * 2.0;
-    cover = 1.0 - smoothstep(1.0 - 3.0 / size, 1.0, r);
+    cover = 1.0 - smoothstep(max(0.0, 1.0 - 2.4 / size), 1.0, r);
     if (cover <= 0.0) discard;
   }
   float at = kinds ? (floor(place + 0.5) + 0.5) / 256.0 : clamp(place, 0.0, 1.0);
@@ -149,7 +149,7 @@ export class Points {
 /** Point size and opacity for so many points on a canvas of so many pixels. */
 export function pointLook(count, area, ratio) {
   const crowd = count / Math.max(area, 1);
-  const size = crowd > 0.15 ? 1.6 : crowd > 0.02 ? 2.6 : crowd > 0.004 ? 4 : 6.5;
-  const opacity = crowd > 0.4 ? 0.35 : crowd > 0.15 ? 0.5 : crowd > 0.02 ? 0.65 : 0.85;
+  const size = crowd > 0.4 ? 1.6 : crowd > 0.15 ? 2.4 : crowd > 0.02 ? 3.6 : crowd > 0.004 ? 5 : 6.5;
+  const opacity = crowd > 0.4 ? 0.35 : crowd > 0.15 ? 0.5 : crowd > 0.02 ? 0.7 : 0.85;
   return { size: size * ratio, opacity };
 }

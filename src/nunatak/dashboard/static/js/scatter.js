@@ -3,12 +3,10 @@
 import { colour, onTheme } from "./dom.js";
 import { Points, pointLook } from "./points.js";
 import * as colours from "./colours.js";
+import { Pace } from "./pace.js";
 import { insidePolygon, nearestPoint } from "./picking.js";
 import { drawFrame, drawMarks } from "./overlay.js";
 
-/** Points drawn while the view moves; all of them come when it rests. */
-const MOVING_POINTS = 60000;
-const REST_MS = 140;
 const REACH_PX = 14;
 export const MARGIN = { left: 44, bottom: 30, top: 6, right: 8 };
 
@@ -26,6 +24,7 @@ export class Scatter extends EventTarget {
     this.path = [];
     this.marked = null;
     this.frames = [];
+    this.pace = new Pace(() => this.draw());
     this.#listen();
     this.watcher = new ResizeObserver(() => this.draw());
     this.watcher.observe(host);
@@ -79,8 +78,7 @@ export class Scatter extends EventTarget {
     if (!this.x || !this.host.clientWidth) return;
     this.points.resize();
     const count = this.points.count;
-    const moving = performance.now() - (this.movedAt ?? -1e9) < REST_MS;
-    const stride = moving ? Math.max(1, Math.ceil(count / MOVING_POINTS)) : 1;
+    const stride = this.pace.stride(count);
     const ratio = this.canvas.width / this.canvas.clientWidth;
     const look = pointLook(count / stride, this.canvas.clientWidth * this.canvas.clientHeight, ratio);
     this.points.look.opacity = look.opacity;
@@ -89,7 +87,7 @@ export class Scatter extends EventTarget {
     const [cx, cy] = this.middle;
     this.points.draw([sx, 0, 0, 0, 0, sy, 0, 0, 0, 0, 1, 0, -cx * sx, -cy * sy, 0, 1], look.size, stride);
     this.#paintOver(ratio);
-    if (moving) setTimeout(() => this.draw(), REST_MS);
+    this.pace.painted();
     this.frames.push(performance.now());
     if (this.frames.length > 240) this.frames.shift();
   }
@@ -137,7 +135,7 @@ export class Scatter extends EventTarget {
   }
 
   #moved() {
-    this.movedAt = performance.now();
+    this.pace.moved();
     this.draw();
   }
 

@@ -8,7 +8,7 @@ export class SelectionBar {
   constructor(session, { notice, needToken, writing }) {
     Object.assign(this, { session, notice, needToken, writing });
     this.said = el("span.chosen");
-    this.name = el("input", { type: "text", value: "", placeholder: "name", "aria-label": "Name of the selection", maxlength: 80, size: 12, spellcheck: "false", onkeydown: (event) => event.key === "Enter" && this.save() });
+    this.name = el("input", { type: "text", value: "", placeholder: "name", "aria-label": "Name of the selection", maxlength: 80, size: 9, spellcheck: "false", onkeydown: (event) => event.key === "Enter" && this.save() });
     this.saveButton = el("button.main", { type: "button", onclick: () => this.save(), title: writing ? "Writes RUN/selections/NAME.star" : "Start the dashboard with --allow-writing to save" }, "Save");
     this.starButton = el("button", { type: "button", onclick: () => this.download() }, "Download .star");
     this.clearButton = el("button.quiet", { type: "button", onclick: () => this.clear() }, "Clear");
@@ -22,7 +22,7 @@ export class SelectionBar {
 
   draw() {
     const { chosenCount, count: total } = this.session;
-    this.said.textContent = chosenCount ? `${count(chosenCount)} of ${count(total)} particles` : `${count(total)} particles, none chosen`;
+    this.said.textContent = chosenCount ? `${count(chosenCount)} of ${count(total)} particles` : `${count(total)} particles`;
     for (const button of [this.starButton, this.clearButton, this.invertButton]) button.disabled = !chosenCount;
     this.saveButton.disabled = !chosenCount || !this.writing;
     this.name.disabled = !this.writing;

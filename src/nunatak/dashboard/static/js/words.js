@@ -18,6 +18,20 @@ export function duration(seconds) {
   return `${Math.floor(whole / 3600)} h ${String(Math.floor((whole % 3600) / 60)).padStart(2, "0")} min`;
 }
 
+/** Round times between two, in seconds. */
+export function timeTicks(low, high) {
+  const steps = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800, 86400];
+  const step = steps.find((one) => (high - low) / one <= 5) ?? 86400 * Math.ceil((high - low) / 86400 / 5);
+  const first = Math.ceil(low / step) * step;
+  return Array.from({ length: Math.max(0, Math.floor((high - first) / step) + 1) }, (_, i) => first + i * step);
+}
+
+/** A round time: 45 s, 5 min, 2 h. */
+export function roundTime(seconds) {
+  if (seconds >= 3600) return seconds % 3600 ? `${(seconds / 3600).toFixed(1)} h` : `${seconds / 3600} h`;
+  return seconds >= 60 && seconds % 60 === 0 ? `${seconds / 60} min` : `${seconds} s`;
+}
+
 /** About n round numbers between two. */
 export function ticks(low, high, n = 5) {
   const span = high - low;

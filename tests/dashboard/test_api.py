@@ -161,6 +161,24 @@ def test_a_path_is_even_and_its_support_falls_where_there_is_a_gap(reading: Test
     # The particles lie along a parabola: the straight line between its arms crosses an empty place.
     assert straight["support"][4] < 0.2 * bent["support"][4]
     assert np.array(bent["positions"])[4, 1] < 0.2
+    assert "no particle shows" in straight["warning"]
+
+
+def test_a_path_is_suggested_along_the_motion(reading: TestClient) -> None:
+    found = np.array(
+        reading.post("/api/runs/first/path", json={"points": [], "steps": 11}).json()["positions"]
+    )
+    assert abs(found[0, 0] - found[-1, 0]) > 3, "the motion goes from -2 to 2 along the first latent"
+    # The particles lie about a parabola (noise 0.25): the way follows it between two single particles.
+    assert found[5, 1] < 0 < min(found[0, 1], found[-1, 1])
+    assert np.median(np.abs(found[:, 1] - (0.5 * found[:, 0] ** 2 - 0.7))) < 0.35
+
+
+@pytest.mark.parametrize("points", [[[0, 0, 0, 0]], [[0, 0]] * 2, [[None] * 4] * 2, [[1, 0, 0, 0]] * 2])
+def test_senseless_paths_are_refused(reading: TestClient, points: list) -> None:
+    answer = reading.post("/api/runs/first/path", json={"points": points, "through_particles": True})
+    assert answer.status_code in (400, 422), answer.text
+    assert answer.json()["detail"].endswith(".")
 
 
 def test_two_runs_agree_that_differ_by_their_frame_alone(reading: TestClient) -> None:

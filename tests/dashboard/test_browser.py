@@ -237,7 +237,7 @@ def test_a_path_is_found_and_played(desk: Desk) -> None:
     play.click()
     assert (np.abs(first - desk.map_picture()).max(-1) > 30).mean() > 0.003
     with desk.page.expect_download() as download:
-        desk.page.get_by_role("button", name="Positions").click()
+        desk.page.get_by_role("button", name=".csv").click()
     table = np.genfromtxt(download.value.path(), delimiter=",", names=True)
     assert table.dtype.names == ("z1", "z2", "z3", "z4", "support")
     assert len(table) == 15

@@ -1,74 +1,84 @@
-"""Ways through the latent space that are edited in the browser, and how well particles support them."""
+"""Ways through a run's latents as the path editor asks for them; the mathematics is analysis' own."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse.csgraph import dijkstra
-from scipy.spatial import cKDTree
-from sklearn.neighbors import kneighbors_graph
 
+from nunatak.analysis.coordinates import principal_coordinates
+from nunatak.analysis.paths import farthest_ends, graph_path, resampled
+from nunatak.analysis.sampling import spread_rows
+from nunatak.analysis.support import neighbour_covariances, point_support, support_warning
 from nunatak.core.errors import require
 
-NEIGHBOURS = 20
 GRAPH_PARTICLES = 4000
-GRAPH_NEIGHBOURS = 12
+"""A graph of more finds no better way and takes longer than a click may."""
 
 
-def along(points: NDArray, steps: int) -> NDArray[np.float64]:
-    """(steps, q) positions evenly spaced along the line through (k, q) points."""
-    lengths = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
-    wanted = np.linspace(0, lengths[-1], steps)
-    return np.stack([np.interp(wanted, lengths, points[:, j]) for j in range(points.shape[1])], 1)
+@dataclass(frozen=True, eq=False)
+class LatentPath:
+    """Positions along a way, and what particles say about them.
+
+    Attributes
+    ----------
+    positions : (k, q) float64
+    support : (k,) float64
+        About 1 where particles are, towards 0 where there are none.
+    warning : str or None
+    """
+
+    positions: NDArray[np.float64]
+    support: NDArray[np.float64]
+    warning: str | None
 
 
-def through_particles(points: NDArray, latents: NDArray) -> NDArray[np.float64]:
-    """(k, q) points of the shortest way over a nearest-neighbour graph that passes near the given ones.
+def find_path(
+    latents: NDArray,
+    covariances: NDArray | None,
+    stops: NDArray,
+    steps: int,
+    through_particles: bool,
+) -> LatentPath:
+    """The way that passes some stops; without any, the whole length of the dominant motion.
 
-    Edges cost the square of their length, so that many short steps through crowded places are preferred to a
-    leap over an empty one (as in Isomap-like graph traversals: Tenenbaum et al. 2000, Science 290, 2319).
+    Parameters
+    ----------
+    latents : (n, q)
+    covariances : (n, q, q) or None
+        Of the latents' posteriors.
+    stops : (m, q)
+        None, or at least two.
+    through_particles : bool
+        Bend it over the graph of nearest neighbours between stops.
 
     Raises
     ------
     InputError
-        Two points lie in parts of the graph that do not hang together.
+        Two stops that follow each other are one place.
     """
-    step = max(1, len(latents) // GRAPH_PARTICLES)
-    nodes = np.concatenate([points, latents[::step]]).astype(np.float64)
-    graph = kneighbors_graph(nodes, min(GRAPH_NEIGHBOURS, len(nodes) - 1), mode="distance")
-    graph.data **= 2
-    graph = graph.maximum(graph.T)
-    way = [0]
-    for start in range(len(points) - 1):
-        distance, before = dijkstra(graph, indices=start, return_predecessors=True)
-        require(
-            bool(np.isfinite(distance[start + 1])),
-            "No way through particles joins two of these points: there is a gap between them.",
-        )
-        leg = [start + 1]
-        while leg[-1] != start:
-            leg.append(int(before[leg[-1]]))
-        way += leg[::-1][1:]
-    return _smoothed(nodes[way])
+    same = any(np.array_equal(one, other) for one, other in pairwise(stops))
+    require(not same, "Two stops that follow each other are the same place: choose different ones.")
+    rows = spread_rows(len(latents), GRAPH_PARTICLES)
+    mean_covariance = None if covariances is None else covariances.mean(0)
+    frame = principal_coordinates(latents, mean_covariance)
+    near = frame.of(latents[rows])
+    if not len(stops):
+        ends = near[list(farthest_ends(near))]
+        through_particles = True
+    else:
+        ends = frame.of(stops)
+    way = _bent(ends, near, steps) if through_particles else ends
+    points = resampled(way, steps)
+    width = neighbour_covariances(near) if covariances is None else frame.covariances(covariances[rows])
+    support = point_support(points, near, width)
+    return LatentPath(frame.latents(points), support, support_warning("chosen", support))
 
 
-def _smoothed(way: NDArray) -> NDArray[np.float64]:
-    """The way without the zigzag from particle to particle; its ends stay."""
-    for _ in range(2):
-        if len(way) > 4:
-            way = np.concatenate([way[:1], (way[:-2] + 2 * way[1:-1] + way[2:]) / 4, way[-1:]])
-    return way
-
-
-def support(positions: NDArray, latents: NDArray) -> NDArray[np.float64]:
-    """(k,) local density of particles at positions over that at a typical particle, at most 1.
-
-    By the distance to the 20th nearest particle, in as many dimensions as the latent has.
-    """
-    tree = cKDTree(latents)
-    count = min(NEIGHBOURS, len(latents))
-    sample = latents[:: max(1, len(latents) // 2000)]
-    typical = float(np.median(tree.query(sample, [count])[0]))
-    here = tree.query(positions, [count])[0][:, 0]
-    ratio = typical / np.maximum(here, 1e-12)
-    return np.minimum(ratio, 1.0) ** latents.shape[1]
+def _bent(ends: NDArray, particles: NDArray, steps: int) -> NDArray[np.float64]:
+    """The legs between stops, each the shortest way over the graph."""
+    nodes = np.concatenate([ends, particles])
+    legs = [graph_path(nodes, start, end, 4 * steps) for start, end in pairwise(range(len(ends)))]
+    return np.concatenate(legs)

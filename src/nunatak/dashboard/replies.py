@@ -124,7 +124,10 @@ class PathRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    points: list[list[float]] = Field(min_length=2, max_length=64, description="Positions it passes.")
+    points: list[list[float]] = Field(
+        max_length=64,
+        description="Positions it passes; none for the whole length of the dominant motion.",
+    )
     steps: int = Field(12, ge=2, le=200, description="Positions to return, evenly spaced along it.")
     through_particles: bool = Field(
         False, description="Bend it so that it goes where particles are (nearest-neighbour graph)."
@@ -136,8 +139,9 @@ class PathReply(Reply):
 
     positions: list[list[float]]
     support: list[float] = Field(
-        description="1 where particles are as dense as at a typical particle, towards 0 where there are none."
+        description="About 1 where particles are as dense as at a typical particle, towards 0 in gaps."
     )
+    warning: str | None = Field(description="A sentence where the data do not support it.")
 
 
 class Comparison(Reply):

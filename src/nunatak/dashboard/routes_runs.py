@@ -12,10 +12,11 @@ from fastapi.responses import FileResponse, Response
 from numpy.typing import NDArray
 
 from nunatak.core.errors import require
-from nunatak.dashboard import paths, replies
+from nunatak.dashboard import replies
 from nunatak.dashboard.density import ShownMap
 from nunatak.dashboard.guard import REPORT_POLICY
 from nunatak.dashboard.library import NotFoundError
+from nunatak.dashboard.paths import find_path
 from nunatak.dashboard.pictures import particle_png
 from nunatak.dashboard.reader import RunReader
 from nunatak.export.run_contents import FscTable
@@ -230,16 +231,19 @@ def map_response(found: ShownMap) -> Response:
 @router.post("/{run}/path")
 def run_path(request: Request, run: str, way: replies.PathRequest) -> replies.PathReply:
     """Positions along a way through the latent space; nothing is written."""
-    latents = reader(request, run).table().latents
-    points = [np.asarray(point, float) for point in way.points]
-    fits = latents.shape[1] > 0 and all(
-        p.shape == (latents.shape[1],) and np.isfinite(p).all() for p in points
-    )
-    require(fits, f"Positions of this run have {latents.shape[1]} finite numbers.")
-    line = np.stack(points)
-    positions = paths.along(
-        paths.through_particles(line, latents) if way.through_particles else line, way.steps
+    table = reader(request, run).table()
+    q = table.latents.shape[1]
+    require(q > 0, "A homogeneous run has no latents to go along.")
+    stops = [np.asarray(point, float) for point in way.points]
+    fits = all(stop.shape == (q,) and np.isfinite(stop).all() for stop in stops) and len(stops) != 1
+    require(fits, f"A path needs two stops or more of {q} finite numbers each, or none.")
+    found = find_path(
+        table.latents,
+        table.covariances,
+        np.stack(stops) if stops else np.zeros((0, q)),
+        way.steps,
+        way.through_particles,
     )
     return replies.PathReply(
-        positions=positions.tolist(), support=paths.support(positions, latents).round(4).tolist()
+        positions=found.positions.tolist(), support=found.support.round(4).tolist(), warning=found.warning
     )

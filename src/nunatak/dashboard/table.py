@@ -34,6 +34,10 @@ TITLES = {
     "rlnMicrographName": "micrograph",
     "rlnOpticsGroup": "optics group",
     "kmeans_labels": "cluster",
+    "mixture_labels": "mixture",
+    "map_of_particle": "cell of the map landscape",
+    "umap": "UMAP",
+    "components": "component",
 }
 MOST_CATEGORIES = 24
 """More kinds than that are shown as a scale, not as colours of their own."""
@@ -72,6 +76,8 @@ class RunTable:
     latents : (n, q) float32
         q = 0 for a homogeneous run.
     rotations : (n, 3, 3) float32 or None
+    covariances : (n, q, q) float32 or None
+        Of the latents' posteriors.
     shifts_A : (n, 2) float32 or None
         None also where the pixel size is not known yet.
     file : ParticleFile or None
@@ -83,6 +89,7 @@ class RunTable:
     latents: NDArray[np.float32]
     rotations: NDArray[np.float32] | None
     shifts_A: NDArray[np.float32] | None
+    covariances: NDArray[np.float32] | None = None
     file: ParticleFile | None = None
 
 
@@ -106,6 +113,7 @@ def finished_table(folder: Path) -> RunTable:
         z,
         None if poses is None else poses.rotations.numpy().astype(np.float32),
         None if poses is None else poses.shifts_A.numpy().astype(np.float32),
+        _covariances(folder / "latents_covariance.npy", z.shape),
         file,
     )
 
@@ -135,12 +143,15 @@ def running_table(head: CheckpointHead) -> RunTable | None:
         for key, (name, title) in _LIVE_COLUMNS.items()
         if key in known and len(known[key]) == count
     ]
-    return RunTable(count, {column.name: column for column in found}, z, rotations, None)
+    return RunTable(
+        count, {column.name: column for column in found}, z, rotations, None, known.get("covariances")
+    )
 
 
 _TENSORS = {
     "rotations": "state.model.candidates.rotations",
     "latents": "state.model.candidates.latents",
+    "covariances": "state.model.covariances",
     "evidence": "state.model.log_evidence",
     "halves": "state.model.halves",
     "confidence": "state.confidence",
@@ -167,17 +178,31 @@ def _angle_columns(rotations: NDArray) -> Iterator[Column]:
 
 
 def _analysis_columns(folder: Path, count: int) -> Iterator[Column]:
-    """Whatever has a value per particle among the arrays that `nunatak analyze` writes."""
-    for path in sorted([*(folder / "analysis").glob("*.npy"), *(folder / "volumes").glob("*.npy")]):
+    """Whatever has a value per particle among the arrays that an analysis has left."""
+    found = {path.name: path for part in ("volumes", "analysis") for path in (folder / part).glob("*.npy")}
+    for _, path in sorted(found.items()):
         values = _array(path, count)
         if values is None or values.shape[1] > 16:
             continue
         for number in range(values.shape[1]):
-            one = values.shape[1] == 1
-            name = path.stem if one else f"{path.stem}{number + 1}"
-            yield _categorised(
-                name, TITLES.get(name, name.replace("_", " ")), np.ascontiguousarray(values[:, number])
-            )
+            name = path.stem if values.shape[1] == 1 else f"{path.stem}{number + 1}"
+            yield _categorised(name, _title(path.stem, number, values.shape[1]), values[:, number].copy())
+
+
+def _title(stem: str, number: int, columns: int) -> str:
+    if stem.startswith("path_") and columns == 2:
+        return f"{stem.removeprefix('path_')} path: {('along', 'away from')[number]} it"
+    words = TITLES.get(stem, stem.replace("_", " "))
+    return words if columns == 1 else f"{words} {number + 1}"
+
+
+def _covariances(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32] | None:
+    """(n, q, q) of a .npy file; None where it is missing, broken or does not fit the latents."""
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return values if values.shape == (*shape, shape[-1]) and np.isfinite(values).all() else None
 
 
 def _array(path: Path, count: int) -> NDArray[np.float32] | None:

@@ -33,7 +33,7 @@ export function drawFrame(pen, plot, margin) {
 }
 
 export function drawMarks(pen, plot) {
-  if (plot.path.length) drawPath(pen, plot);
+  if (plot.path.length || plot.pathLine) drawPath(pen, plot);
   if (plot.lasso?.length > 1) {
     pen.beginPath();
     plot.lasso.forEach(([px, py], i) => (i ? pen.lineTo(px, py) : pen.moveTo(px, py)));

@@ -20,9 +20,10 @@ export class PathEditor {
     this.said = el("p.hint");
     this.node = el("div.path-editor",
       el("div.path-row", this.playButton, el("div.track", this.chart, this.slider),
-        el("label.check", el("input", { type: "checkbox", checked: true, onchange: (event) => { this.bent = event.target.checked; this.find(); } }), "through particles"),
+        el("label.check", el("input", { type: "checkbox", checked: true, onchange: (event) => { this.bent = event.target.checked; this.again(); } }), "through particles"),
+        el("button.quiet", { type: "button", onclick: () => this.suggest(), title: "The whole length of the dominant motion" }, "Suggest"),
         el("button.quiet", { type: "button", onclick: () => this.clear() }, "Clear"),
-        this.saveButton = el("button.quiet", { type: "button", disabled: true, onclick: () => this.save() }, "Positions (.csv)")),
+        this.saveButton = el("button.quiet", { type: "button", disabled: true, title: "Positions along the path", onclick: () => this.save() }, ".csv")),
       this.said);
     this.#explain();
   }
@@ -34,7 +35,19 @@ export class PathEditor {
     this.find();
   }
 
+  /** The path that the particles themselves suggest. */
+  suggest() {
+    this.clear();
+    this.find();
+  }
+
+  /** Search anew where there is a path or there are stops. */
+  again() {
+    if (this.found || this.stops.length) this.find();
+  }
+
   clear() {
+    this.asked = (this.asked ?? 0) + 1;
     this.stop();
     this.stops = [];
     Object.assign(this.plot, { path: [], pathLine: null });
@@ -47,7 +60,7 @@ export class PathEditor {
   async find() {
     this.stop();
     const asked = (this.asked = (this.asked ?? 0) + 1);
-    if (this.stops.length < 2) return this.#explain();
+    if (this.stops.length === 1) return this.#explain();
     this.said.textContent = "Finding the path …";
     try {
       const points = await Promise.all(this.stops.map((row) => this.session.latent(row)));
@@ -74,10 +87,8 @@ export class PathEditor {
     }
     this.slider.max = positions.length - 1;
     this.playButton.disabled = this.saveButton.disabled = false;
-    const weakest = Math.min(...this.found.support);
-    this.said.textContent = weakest < 0.05
-      ? "Part of this path crosses a place with hardly any particles (the low stretch): maps there are made up by interpolation."
-      : `${positions.length} maps; bars show how densely particles lie along the path.`;
+    this.said.textContent = this.found.warning ?? `${positions.length} maps; bars show how densely particles lie along the path.`;
+    this.said.classList.toggle("warning", Boolean(this.found.warning));
     this.go(0);
   }
 
@@ -129,7 +140,7 @@ export class PathEditor {
   #drawSupport() {
     const n = this.found.support.length;
     this.chart.replaceChildren(...this.found.support.map((value, i) =>
-      svg("rect", { x: (i * 200) / n + 0.5, width: 200 / n - 1, y: 32 - 30 * value, height: 30 * value + 2 })));
+      svg("rect", { x: (i * 200) / n + 0.5, width: 200 / n - 1, y: 32 - 30 * Math.min(value, 1), height: 30 * Math.min(value, 1) + 2 })));
   }
 
   #dropMaps() {
@@ -142,9 +153,10 @@ export class PathEditor {
   }
 
   #explain() {
+    this.said.classList.remove("warning");
     this.said.textContent = this.stops.length === 1
       ? "Click the next stop."
-      : "Choose Path above the scatter and click particles: the maps between them can be played.";
+      : "Suggest a path, or choose Path above the scatter and click particles; the maps along it can be played.";
   }
 
   dispose() {

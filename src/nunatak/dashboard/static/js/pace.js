@@ -27,7 +27,7 @@ export class Pace {
     const now = performance.now();
     if (this.moving) {
       const took = now - (this.last ?? now);
-      if (took > SLOW_MS && took < 2000) this.points = Math.max(FEWEST, this.points * 0.7);
+      if (took > SLOW_MS && took < 2000) this.points = Math.max(FEWEST, this.points * Math.max(0.25, QUICK_MS / took));
       else if (took > 0 && took < QUICK_MS) this.points *= 1.15;
       clearTimeout(this.timer);
       // Counted from the end of a frame, so that a slow frame is not taken for rest.

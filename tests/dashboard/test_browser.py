@@ -326,21 +326,33 @@ def test_a_wrong_token_is_told(browser, address: str) -> None:
         desk.complaints[:] = [said for said in desk.complaints if "401" not in said]
 
 
-def test_half_a_million_points_move_smoothly(browser, tmp_path: Path, record_property) -> None:
-    """Pan for three seconds; frames that were drawn, in software rendering where there is no GPU."""
+def test_half_a_million_points_move_smoothly(browser, tmp_path: Path) -> None:
+    """Frames drawn in three seconds of panning, in software where there is no GPU, once the page has settled.
+
+    Opening draws all points of both views several times, which takes software seconds: that is no panning.
+    """
     _runs.large_run(tmp_path / "large", 500_000)
     process, printed = serve(tmp_path / "large")
     try:
         for desk in opened_desk(browser, printed):
             desk.visit("large", "explore")
             assert desk.page.evaluate("nunatakExplore.session.count") == 500_000
+            desk.page.evaluate(SETTLE)
             rate = desk.page.evaluate(PAN)
-            record_property("frames_per_second", rate)
             assert rate > 20, f"{rate:.1f} frames per second"
     finally:
         stop(process)
 
 
+SETTLE = """async () => {
+  for (let round = 0; round < 3; round++) {
+    for (const view of [nunatakExplore.scatter, nunatakExplore.globe]) {
+      const gl = view.points.gl;
+      gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(4));
+    }
+    await new Promise(done => setTimeout(done, 500));
+  }
+}"""
 PAN = """() => new Promise(done => {
   const plot = nunatakExplore.scatter, began = performance.now();
   let frames = 0;

@@ -41,6 +41,7 @@ MADE_ON_THE_CPU = {
     ("search/polar.py", "polar_plane"): "made once; who needs it elsewhere moves it",
 }
 LEFT_THE_DEVICE = {
+    ("reconstruct/frames.py", "group_states"): "k-means is scikit-learn's, once a run",
     ("particles/cache.py", "build_cache"): "ingest works on the CPU",
     ("search/marginal_sums.py", "sparse_sums"): "of what the compiled kernel returns",
     ("volumes/fsc.py", "first_shell_below"): "a curve of a few numbers that are looked at one by one",

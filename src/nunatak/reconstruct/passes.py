@@ -150,6 +150,17 @@ def joint_pass(state: RunState, context: Context) -> RunState:
     return _record(state, moved, change, evidence, context)
 
 
+def settle_pass(state: RunState, context: Context, held: int = 2) -> RunState:
+    """One pass after the states' frames have changed: latents and components first, at held poses."""
+    radius = min(_supported_radius(state.oriented, context, 0.3, 0), start_radius(context))
+    model = with_gauge(maximize(state.oriented, context.cache, radius, context.mask_fraction, True))
+    local = LocalPrior(pose=False) if state.passes < held else local_prior(context, _shift_sd(model))
+    iterations = 0 if state.passes < held else 2
+    plan = SearchPlan(min(radius, model.radius_px), _STAY, iterations, local)
+    moved, change, evidence = _step(replace(state, model=model), context, plan)
+    return _record(state, moved, change, evidence, context)
+
+
 def split_pass(state: RunState, context: Context) -> RunState:
     """One pass with a model per half-set, so that the resolution claimed does not rest on shared noise."""
     radius = _supported_radius(state.oriented, context, 0.143, 3)

@@ -9,6 +9,7 @@ from nunatak.core.errors import InputError
 from nunatak.reconstruct import passes
 from nunatak.reconstruct.config import EngineConfig
 from nunatak.reconstruct.fixed import fixed_grow_pass, given_poses_pass
+from nunatak.reconstruct.frames import frame_pass
 from nunatak.reconstruct.orient import orient_pass
 from nunatak.reconstruct.starts import decided, race_length, race_pass
 from nunatak.reconstruct.state import Context, RunState
@@ -77,6 +78,8 @@ def ab_initio(config: EngineConfig) -> Recipe:
             Stage("consensus refinement", passes.refine_pass, 2, cost=1.0),
             Stage("growing the subspace", passes.grow_pass, config.grow_passes, cost=0.5 * cost),
             Stage("poses and latents", passes.joint_pass, config.joint_passes, cost=2 * cost),
+            Stage("one frame for all states", frame_pass, 1, cost=2 * cost),
+            Stage("settling in the frame", passes.settle_pass, 4, cost=cost),
             Stage("independent half-sets", passes.split_pass, 2, cost=cost),
         ]
     else:

@@ -112,7 +112,7 @@ def test_senseless_jobs_are_refused(writing: TestClient, runs: Path, job: dict) 
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
-    from nunatak.dashboard.library import RunLibrary
+    from nunatak.dashboard.run_library import RunLibrary
     from nunatak.dashboard.settings import Settings
 
     one = _runs.finished_run(tmp_path / "a" / "run", particles=20)

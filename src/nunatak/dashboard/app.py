@@ -15,8 +15,8 @@ from nunatak.core.errors import InputError, NunatakError
 from nunatak.dashboard import replies, routes_rest, routes_runs, routes_selections
 from nunatak.dashboard.guard import Guard
 from nunatak.dashboard.jobs import JobDesk
-from nunatak.dashboard.library import NotFoundError, RunLibrary
 from nunatak.dashboard.reader import Readers
+from nunatak.dashboard.run_library import NotFoundError, RunLibrary
 from nunatak.dashboard.settings import Settings
 from nunatak.export.markup import palette
 
@@ -45,7 +45,7 @@ def create_app(settings: Settings) -> FastAPI:
         responses=problems,  # type: ignore[arg-type]
     )
     app.state.settings = settings
-    app.state.library = RunLibrary(settings)
+    app.state.runs = RunLibrary(settings)
     app.state.readers = Readers()
     app.state.desk = JobDesk(settings.home)
     for routes in (routes_rest, routes_runs, routes_selections):

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from nunatak.core.errors import InputError, require
-from nunatak.dashboard.library import require_name
+from nunatak.dashboard.run_library import require_name
 from nunatak.runs.job import InputConfig, JobConfig
 from nunatak.runs.limits import require_free
 

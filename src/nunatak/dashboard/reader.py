@@ -21,7 +21,7 @@ from nunatak.dashboard.density import (
     running_basis,
     shown,
 )
-from nunatak.dashboard.library import NotFoundError
+from nunatak.dashboard.run_library import NotFoundError
 from nunatak.dashboard.table import RunTable, finished_table, running_table
 from nunatak.export.run_contents import FscTable, read_fsc
 from nunatak.io.mrc import read_map

@@ -14,8 +14,8 @@ from nunatak.dashboard.comparing import RunComparison, compare_runs
 from nunatak.dashboard.density import shown
 from nunatak.dashboard.guard import require_token
 from nunatak.dashboard.jobs import StartedJob
-from nunatak.dashboard.library import NotFoundError
 from nunatak.dashboard.routes_runs import BINARY, map_response, reader
+from nunatak.dashboard.run_library import NotFoundError
 from nunatak.runs.job import JobConfig
 
 router = APIRouter(prefix="/api")
@@ -92,7 +92,7 @@ def list_jobs(request: Request) -> list[replies.JobInfo]:
 def start_job(request: Request, wanted: replies.JobRequest) -> replies.JobInfo:
     """Start a job in a folder of its own below the dashboard's home. Needs the token."""
     job = request.app.state.desk.start(wanted.name, wanted.job)
-    request.app.state.library.add(job.folder)
+    request.app.state.runs.add(job.folder)
     return _info(request, wanted.name, job)
 
 
@@ -103,7 +103,7 @@ def stop_job(request: Request, name: str) -> replies.JobInfo:
 
 
 def _info(request: Request, name: str, job: StartedJob) -> replies.JobInfo:
-    runs = {folder: run for run, folder in request.app.state.library.runs().items()}
+    runs = {folder: run for run, folder in request.app.state.runs.runs().items()}
     return replies.JobInfo(
         name=name, run=runs.get(job.folder.absolute()), state=job.state, last_words=job.last_words
     )

@@ -15,10 +15,10 @@ from nunatak.core.errors import require
 from nunatak.dashboard import replies
 from nunatak.dashboard.density import ShownMap
 from nunatak.dashboard.guard import REPORT_POLICY
-from nunatak.dashboard.library import NotFoundError
 from nunatak.dashboard.paths import find_path
 from nunatak.dashboard.pictures import particle_png
 from nunatak.dashboard.reader import RunReader
+from nunatak.dashboard.run_library import NotFoundError
 from nunatak.export.run_contents import FscTable
 from nunatak.export.words import plain_value
 from nunatak.runs.progress import read_progress, read_summary
@@ -48,13 +48,13 @@ PICTURE: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
 def reader(request: Request, run: str) -> RunReader:
     """The reader of the run that a call names."""
     state = request.app.state
-    return state.readers.of(state.library.folder(run))
+    return state.readers.of(state.runs.folder(run))
 
 
 @router.get("")
 def list_runs(request: Request) -> list[replies.RunCard]:
     """All runs that this dashboard shows."""
-    return [card(name, folder) for name, folder in request.app.state.library.runs().items()]
+    return [card(name, folder) for name, folder in request.app.state.runs.runs().items()]
 
 
 def card(name: str, folder: Path) -> replies.RunCard:

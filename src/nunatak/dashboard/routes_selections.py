@@ -7,8 +7,8 @@ from fastapi.responses import FileResponse, Response
 
 from nunatak.dashboard import replies, selections
 from nunatak.dashboard.guard import require_token
-from nunatak.dashboard.library import NotFoundError
 from nunatak.dashboard.routes_runs import BINARY, reader
+from nunatak.dashboard.run_library import NotFoundError
 from nunatak.io.particle_file import ParticleFile
 
 router = APIRouter(prefix="/api/runs/{run}", tags=["selections"])

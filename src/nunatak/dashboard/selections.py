@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nunatak.core.errors import require
-from nunatak.dashboard.library import NotFoundError, require_name
+from nunatak.dashboard.run_library import NotFoundError, require_name
 from nunatak.io.atomic import write_npy
 from nunatak.io.particle_file import ParticleFile
 from nunatak.io.star import write_particles_star

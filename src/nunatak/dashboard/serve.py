@@ -10,7 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from nunatak.core.errors import InputError
-from nunatak.dashboard.library import is_run
+from nunatak.dashboard.run_library import is_run
 from nunatak.dashboard.settings import Settings
 
 TOKEN_BYTES = 24

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor
@@ -10,7 +12,8 @@ from torch import Tensor
 from nunatak.geometry.rotations import geodesic_deg, random_rotations, rotation_from_vector
 from nunatak.projection.gridding import block_from_maps
 from nunatak.projection.operator import slice_block
-from nunatak.reconstruct.frames import States, reframed, still_frames
+from nunatak.reconstruct.config import EngineConfig
+from nunatak.reconstruct.frames import States, group_states, reframed, still_frames
 from nunatak.reconstruct.model import Model
 from nunatak.search.candidates import Candidates
 from nunatak.volumes.alignment import Motion, move_maps
@@ -98,3 +101,25 @@ def test_new_poses_see_the_moved_map_as_the_old_ones_saw_the_map() -> None:
 
     expected, found = views(maps, candidates), views(move_maps(maps, motion), moved)
     assert float((expected - found).norm() / expected.norm()) < 0.1
+
+
+def test_states_that_cannot_be_told_apart_are_not_grouped() -> None:
+    """Identical latents, or too few particles for a map of each state: no grouping, and no warning."""
+    count = 600
+    candidates = Candidates(
+        torch.eye(3).repeat(count, 1, 1),
+        torch.zeros(count, 2),
+        torch.ones(count),
+        torch.zeros(count, 2),
+        torch.arange(count),
+    )
+    empty = torch.zeros(count, 2, 2)
+    noise, halves = torch.ones(4), torch.zeros(count)
+    model = Model(
+        torch.ones(1, 3, 8, 8, 8), 3, torch.zeros(3, 4), candidates, empty, noise, halves, torch.zeros(count)
+    )
+    context = SimpleNamespace(config=EngineConfig(latent_dim=2), device=torch.device("cpu"))
+    assert group_states(model, context, 3) is None  # type: ignore[arg-type]
+    spread = replace(candidates, latents=torch.randn(count, 2, generator=torch.Generator().manual_seed(0)))
+    few = replace(model, candidates=spread[torch.arange(300)])
+    assert group_states(few, context, 3) is None  # type: ignore[arg-type]

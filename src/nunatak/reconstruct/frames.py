@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
@@ -44,6 +45,8 @@ _WIDEST_DEG = 70.0
 # A frame is changed where it lets so much more of the molecule stand still, and turns by so much.
 _LEAST_GAIN, _LEAST_TURN_DEG = 0.05, 8.0
 _PAIRS = 3
+# Particles per group on average; fewer make no map in which a part could be recognised.
+_LEAST_PARTICLES = 250
 
 
 @dataclass(frozen=True)
@@ -83,25 +86,32 @@ def _state_map(model: Model, context: Context, rows: Tensor, radius_px: int) -> 
     return solve_maps(total, ridge, radius_px, box)[0] * mask, correlation[0]
 
 
-def group_states(model: Model, context: Context, radius_px: int, most: int = 10) -> States:
-    """Groups of particles near each other in the latent space, measured by how much their maps differ."""
+def group_states(model: Model, context: Context, radius_px: int, most: int = 10) -> States | None:
+    """Groups of particles near each other in the latent space, measured by how much their maps differ.
+
+    None where there are not two groups large enough for maps of their own.
+    """
     power = model.maps.mean(0)[1:].flatten(1).norm(dim=1)
     scaled = model.candidates.latents * power
-    count = max(2, min(most, len(scaled) // 250))
-    fitted = KMeans(count, n_init=4, random_state=context.config.seed).fit(scaled.cpu().numpy())
+    positions = scaled.cpu().numpy()
+    count = min(most, len(positions) // _LEAST_PARTICLES, len(np.unique(positions, axis=0)))
+    if count < 2:
+        return None
+    fitted = KMeans(count, n_init=4, random_state=context.config.seed).fit(positions)
     labels = torch.from_numpy(fitted.labels_).long().to(context.device)
-    centres = torch.stack([scaled[labels == group].mean(0) for group in range(count)])
+    sizes = torch.bincount(labels, minlength=count)
+    groups = torch.nonzero(sizes >= _LEAST_PARTICLES // 5).flatten()
+    if len(groups) < 2:
+        return None
+    members = [torch.nonzero(labels == group).flatten() for group in groups]
+    centres = torch.stack([scaled[rows].mean(0) for rows in members])
     plain = without_latents(model)
-    pairs = [
-        _state_map(plain, context, torch.nonzero(labels == group).flatten(), radius_px)
-        for group in range(count)
-    ]
-    apart = torch.cdist(centres, centres) + 1e9 * torch.eye(count, device=context.device)
-    width = 0.5 * apart.amin(1).median()
+    pairs = [_state_map(plain, context, rows, radius_px) for rows in members]
+    apart = torch.cdist(centres, centres).fill_diagonal_(float("inf"))
+    width = (0.5 * apart.amin(1).median()).clamp(min=1e-6)
     memberships = torch.softmax(-0.5 * torch.cdist(scaled, centres) ** 2 / width**2, 1)
-    shares = torch.bincount(labels, minlength=count) / len(labels)
     maps, correlation = torch.stack([m for m, _ in pairs]), torch.stack([f for _, f in pairs]).mean(0)
-    return States(maps, correlation, shares, memberships)
+    return States(maps, correlation, sizes[groups] / sizes[groups].sum(), memberships)
 
 
 def _wide_rotations(like: Tensor) -> Tensor:
@@ -196,9 +206,9 @@ def frame_pass(state: RunState, context: Context) -> RunState:
     model = state.oriented
     radius = max(4, min(start_radius(context), model.radius_px))
     states = group_states(model, context, radius)
-    motion = still_frames(states, radius)
+    motion = None if states is None else still_frames(states, radius)
     record = {"radius_px": radius, "frame_turn_deg": 0.0}
-    if motion is not None:
+    if states is not None and motion is not None:
         widest = geodesic_deg(motion.rotations[:, None], motion.rotations[None]).max()
         record["frame_turn_deg"] = float(widest)
         ratio = context.cache.plane.box_px / states.maps.shape[-1]

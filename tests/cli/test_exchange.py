@@ -223,7 +223,7 @@ def test_convert_to_npz_and_back(simulated: Path, tmp_path: Path) -> None:
     succeed("convert", truth, "-o", tmp_path / "all.npz")
     stored = np.load(tmp_path / "all.npz")
     poses, ctf = tmp_path / "pose.pkl", tmp_path / "ctf.pkl"
-    poses.write_bytes(pickle.dumps((stored["rotations"], stored["shifts_fraction"])))
+    poses.write_bytes(pickle.dumps((stored["rotations"], stored["translations"])))
     ctf.write_bytes(pickle.dumps(stored["ctf"]))
     stack = simulated / "particles.mrcs"
     for particles, more in ((stack, ["--ctf", ctf]), (simulated / "particles.star", [])):

@@ -35,9 +35,9 @@ def test_poses_are_those_that_cryodrgn_made_of_the_same_file(source: str, poses:
     read = read_star if source.endswith(".star") else read_cryosparc
     ours, theirs = cryodrgn_arrays(read(shared(source)), box_px), read_cryodrgn(shared(poses))
     assert ours.rotations is not None
-    assert ours.shifts_fraction is not None
+    assert ours.translations is not None
     assert np.abs(ours.rotations - theirs.rotations).max() < 1e-6
-    assert np.abs(ours.shifts_fraction - theirs.shifts_fraction).max() < 1e-6
+    assert np.abs(ours.translations - theirs.translations).max() < 1e-6
 
 
 def test_a_ctf_table_is_that_of_the_same_file() -> None:
@@ -62,11 +62,11 @@ def poses(count: int = 4) -> CryodrgnArrays:
 def test_npz_and_pickle_say_the_same(tmp_path: Path) -> None:
     given = poses()
     write_npz(tmp_path / "a.npz", given)
-    (tmp_path / "a.pkl").write_bytes(pickle.dumps((given.rotations, given.shifts_fraction)))
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps((given.rotations, given.translations)))
     for name in ("a.npz", "a.pkl"):
         found = read_cryodrgn(tmp_path / name)
         assert np.allclose(found.rotations, given.rotations, atol=1e-6)
-        assert np.allclose(found.shifts_fraction, given.shifts_fraction, atol=1e-8)
+        assert np.allclose(found.translations, given.translations, atol=1e-8)
 
 
 def test_a_convention_in_numbers(tmp_path: Path) -> None:

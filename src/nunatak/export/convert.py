@@ -93,7 +93,7 @@ def _with_ctf(arrays: CryodrgnArrays, path: Path | None) -> CryodrgnArrays:
     if table is None:
         raise InputError(f"{path} holds no CTF table (n, 9).")
     require(len(table) == len(arrays), f"{path} has {len(table)} rows, the poses {len(arrays)}.")
-    return CryodrgnArrays(arrays.rotations, arrays.shifts_fraction, table, arrays.latents)
+    return CryodrgnArrays(arrays.rotations, arrays.translations, table, arrays.latents)
 
 
 def _write_arrays(out: Path, arrays: CryodrgnArrays) -> tuple[int, list[str]]:
@@ -130,7 +130,7 @@ def _poses(arrays: CryodrgnArrays, file: ParticleFile, box_px: int | None) -> Po
     boxes_px = np.asarray(file.group_box_px)[file.optics_group]
     boxes_px = np.where(boxes_px > 0, boxes_px, box_px or 0)
     extent_A = boxes_px * np.asarray(file.group_pixel_size_A)[file.optics_group]
-    shifts = arrays.shifts_fraction
+    shifts = arrays.translations
     require(
         shifts is None or bool((boxes_px > 0).all()),
         f"{file.path} does not tell the box, which the shifts are fractions of: give --box-px.",

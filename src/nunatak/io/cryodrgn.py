@@ -23,7 +23,7 @@ CTF_COLUMNS = (
     *("box_px", "pixel_size_A", "defocus_u_A", "defocus_v_A", "astigmatism_angle_deg", "voltage_kV"),
     *("spherical_aberration_mm", "amplitude_contrast", "phase_shift_deg"),
 )
-_ARRAYS = ("rotations", "shifts_fraction", "ctf", "latents")
+_ARRAYS = ("rotations", "translations", "ctf", "latents")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,15 +33,15 @@ class CryodrgnArrays:
     Attributes
     ----------
     rotations : (n, 3, 3) float64 or None
-    shifts_fraction : (n, 2) float64 or None
-        Of the box, x and y.
+    translations : (n, 2) float64 or None
+        x and y as fractions of the box, its own unit.
     ctf : (n, 9) float64 or None
         See CTF_COLUMNS.
     latents : (n, q) float64 or None
     """
 
     rotations: NDArray[np.float64] | None = None
-    shifts_fraction: NDArray[np.float64] | None = None
+    translations: NDArray[np.float64] | None = None
     ctf: NDArray[np.float64] | None = None
     latents: NDArray[np.float64] | None = None
 
@@ -122,7 +122,7 @@ def _of_npz(path: Path) -> CryodrgnArrays:
     except (ValueError, OSError, EOFError, KeyError) as error:
         raise InputError(f"{path} is no readable .npz ({' '.join(str(error).split())[:120]}).") from error
     require(bool(named), f"{path} should hold arrays named {', '.join(_ARRAYS)}, but holds none of them.")
-    shapes = {"rotations": (3, 3), "shifts_fraction": (2,), "ctf": (9,)}
+    shapes = {"rotations": (3, 3), "translations": (2,), "ctf": (9,)}
     for name, values in named.items():
         wanted = shapes.get(name, values.shape[1:])
         require(
@@ -139,7 +139,7 @@ def _of_pickle(path: Path) -> CryodrgnArrays:
     numeric = [np.asarray(part, np.float64) for part in arrays if part.dtype.kind in "fiub" and part.ndim > 1]
     shapes = [part.shape[1:] for part in numeric]
     if shapes[:1] == [(3, 3)] and shapes[1:] in ([], [(2,)]):
-        return CryodrgnArrays(rotations=numeric[0], shifts_fraction=numeric[1] if len(numeric) > 1 else None)
+        return CryodrgnArrays(rotations=numeric[0], translations=numeric[1] if len(numeric) > 1 else None)
     if shapes == [(9,)] and _looks_like_ctf(numeric[0]):
         return CryodrgnArrays(ctf=numeric[0])
     if len(numeric) == 1 and numeric[0].ndim == 2:

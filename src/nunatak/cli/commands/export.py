@@ -67,7 +67,7 @@ def _arrays(options: Options) -> Path:
     latents = options.run / "latents.npy"
     stored = np.load(latents, allow_pickle=False) if latents.exists() else None
     out = options.output / "cryodrgn.npz"
-    write_npz(out, CryodrgnArrays(found.rotations, found.shifts_fraction, found.ctf, stored))
+    write_npz(out, CryodrgnArrays(found.rotations, found.translations, found.ctf, stored))
     return out
 
 

@@ -53,13 +53,13 @@ def test_states_that_share_the_swing_are_brought_to_rest() -> None:
     drifted = move_maps(body_and_arm(angles), Motion(drift, torch.zeros(5, 3)))
     found = still_frames(states_of(drifted), 12)
     assert found is not None
-    # Drift and motion together are one rotation for all states: 9 degrees of 40 measured at the worst.
+    # Together they are one rotation for all states: measured 3.0 degrees apart at the worst, median 1.0.
     total = drift @ found.rotations
     apart = geodesic_deg(total[:, None], total[None])
     before = geodesic_deg(drift[:, None], drift[None])
     assert float(before.max()) > 39.9
-    assert float(apart.max()) < 12.0
-    assert float(apart.median()) < 6.0
+    assert float(apart.max()) < 6.0
+    assert float(apart.median()) < 3.0
 
 
 def test_states_that_share_a_frame_are_left_alone() -> None:

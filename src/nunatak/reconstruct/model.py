@@ -15,6 +15,7 @@ from nunatak.projection.operator import insert_moments
 from nunatak.search.candidates import LATENT, Candidates, ImageSamples
 from nunatak.search.local import LocalFit, LocalPrior, LocalSearch, best_of, neighbours
 from nunatak.volumes.fsc import shell_correlation
+from nunatak.volumes.local_filter import locally_filtered
 from nunatak.volumes.maps import soft_sphere, working_box
 from nunatak.volumes.wiener import (
     FourierSums,
@@ -230,22 +231,16 @@ def maximize(
     box = min(working_box(radius_px), cache.plane.box_px)
     device = model.noise_variance.device
     mask = soft_sphere(box, mask_radius_fraction * box, max(2.0, 0.04 * box), device)
-    # A weak, equal prior for the comparison: it must not make the halves agree.
-    weak = torch.full((1 + model.latent_dim, radius_px + 2), 0.5, device=device)
-    halves = (
-        torch.stack([solve_maps(s, correlation_ridge(s, weak), radius_px, box) for s in (first, second)])
-        * mask
-    )
+
+    def solved(sums: FourierSums, correlation: float) -> Tensor:
+        flat = torch.full((1 + model.latent_dim, radius_px + 2), correlation, device=device)
+        return solve_maps(sums, correlation_ridge(sums, flat), radius_px, box) * mask
+
+    # A weak, equal prior: it must not make the halves agree.
+    halves = torch.stack([solved(first, 0.5), solved(second, 0.5)])
     correlation = shell_correlation(halves[0], halves[1])
-    f = smooth_correlation(correlation)
-    if joined:
-        total = first + second
-        maps = solve_maps(total, correlation_ridge(total, full_correlation(f)), radius_px, box)[None] * mask
-    else:
-        maps = (
-            torch.stack([solve_maps(s, correlation_ridge(s, f), radius_px, box) for s in (first, second)])
-            * mask
-        )
+    maps = solved(first + second, 0.7)[None] if joined else halves
+    maps = locally_filtered(maps, halves, radius_px, whole=joined)
     return replace(model, maps=maps, radius_px=radius_px, correlation=correlation)
 
 

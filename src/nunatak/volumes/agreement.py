@@ -1,0 +1,50 @@
+"""How far two maps from unrelated starts agree, each in a frame and of a hand of its own."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nunatak.geometry.so3_grid import rotation_grid
+from nunatak.volumes.alignment import match, move_maps, whitened
+from nunatak.volumes.fsc import shell_correlation
+from nunatak.volumes.maps import change_box, working_box
+
+# Radius of the global search: features there are as wide as the steps of its rotation grid.
+_SEARCH_RADIUS_PX = 6
+
+
+def mirrored(maps: Tensor) -> Tensor:
+    """(..., d, d, d) maps mirrored through the origin voxel d // 2: the other hand (convention 8)."""
+    flipped = maps.flip((-3, -2, -1))
+    even = maps.shape[-1] % 2 == 0
+    return torch.roll(flipped, (1, 1, 1), (-3, -2, -1)) if even else flipped
+
+
+def aligned_correlation(first: Tensor, second: Tensor, radius_px: int) -> Tensor:
+    """FSC of two maps once the second is turned, shifted and if need be mirrored onto the first.
+
+    Parameters
+    ----------
+    first, second : (d, d, d)
+    radius_px : int
+        Fourier radius up to which they are compared.
+
+    Returns
+    -------
+    (radius + 1,) float32
+    """
+    trust = torch.ones(radius_px + 1, device=first.device)
+    rotations = rotation_grid(2).rotations().to(first)
+    small = min(_SEARCH_RADIUS_PX, radius_px)
+    coarse = change_box(torch.stack([first, second, mirrored(second)]), working_box(small))
+    fine = change_box(torch.stack([first, second, mirrored(second)]), working_box(radius_px))
+    coarse, white = whitened(coarse, small, trust), whitened(fine, radius_px, trust)
+    best: tuple[float, Tensor] | None = None
+    for hand in (1, 2):
+        found, _ = match(coarse[0], coarse[hand], rotations, ())
+        motion, score = match(white[0], white[hand], found.rotations, (7.5, 4.0, 2.0))
+        if best is None or score > best[0]:
+            best = score, shell_correlation(fine[0], move_maps(fine[hand : hand + 1], motion)[0])
+    assert best is not None
+    return best[1][: radius_px + 1]

@@ -1,0 +1,76 @@
+"""Wiener filtering that varies over the map: each place and frequency band keeps what two half-maps share there.
+
+A filter per shell weighs solvent and molecule alike. Noise fills the box, a component of motion is confined to
+what moves; weighed by the local correlation of half-maps, noise is removed where there is nothing else
+(Cardone, Heymann & Steven 2013; in refinement: Punjani, Zhang & Fleet 2020; Ramlaul, Palmer & Aylett 2020).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from nunatak.core.fourier import fourier_map, real_map
+from nunatak.volumes.maps import radius_grid
+
+
+def band_filters(box_px: int, radius_px: int, width_px: float, device: torch.device) -> Iterator[Tensor]:
+    """(d, d, d) tent-shaped radial filters that add up to 1 inside the radius, to 0 beyond it."""
+    radius = radius_grid(box_px, device)
+    count = max(1, round(radius_px / width_px))
+    spacing = radius_px / count
+    for band in range(count + 1):
+        yield (1 - (radius / spacing - band).abs()).clamp(min=0) * (radius <= radius_px)
+
+
+def blurred(fields: Tensor, sigma_px: float) -> Tensor:
+    """(..., d, d, d) fields after a Gaussian of unit sum."""
+    radius = radius_grid(fields.shape[-1], fields.device) * (2 * torch.pi * sigma_px / fields.shape[-1])
+    return real_map(fourier_map(fields) * torch.exp(-0.5 * radius**2))
+
+
+def local_correlation(first: Tensor, second: Tensor, sigma_px: float) -> Tensor:
+    """(c, d, d, d) correlation of two (c, d, d, d) fields in a Gaussian window around each voxel, 0 to 1."""
+    shared = blurred(first * second, sigma_px)
+    power = blurred(0.5 * (first**2 + second**2), sigma_px)
+    # Far from everything both are rounding errors of the transforms.
+    floor = 1e-4 * power.amax((-3, -2, -1), keepdim=True) + 1e-30
+    return (shared / torch.maximum(power, floor)).clamp(0, 1)
+
+
+def locally_filtered(
+    maps: Tensor,
+    halves: Tensor,
+    radius_px: int,
+    whole: bool,
+    band_px: float = 5.0,
+    window_fraction: float = 0.047,
+) -> Tensor:
+    """Maps of which every place and band is weighed by the share of its power that is signal.
+
+    Parameters
+    ----------
+    maps : (..., c, d, d, d)
+        With no filter of their own, or one per shell.
+    halves : (2, c, d, d, d)
+        Half-maps, of which the local correlation F is taken.
+    radius_px : int
+        Fourier radius that the maps reach.
+    whole : bool
+        The maps are from all particles, of which 2 F / (1 + F) is signal (Rosenthal & Henderson 2003);
+        else from one half, of which F is.
+    band_px : float
+        Distance between bands, in Fourier pixels.
+    window_fraction : float
+        Standard deviation of the window over which correlation is taken, as a fraction of the box.
+    """
+    box = maps.shape[-1]
+    transform, pair = fourier_map(maps), fourier_map(halves)
+    out = torch.zeros_like(maps)
+    for band in band_filters(box, radius_px, band_px, maps.device):
+        first, second = real_map(pair * band)
+        f = local_correlation(first, second, window_fraction * box)
+        out += (2 * f / (1 + f) if whole else f) * real_map(transform * band)
+    return out

@@ -98,6 +98,7 @@ def test_listeners_hear_progress_that_only_grows_to_the_end() -> None:
     assert len(state.history) >= len(listener.stages) - 1
     assert [*dict.fromkeys(listener.stages)] == [
         "random starts",
+        "race of the starts",
         "orienting all particles",
         "refinement",
         "final maps and confidence",

@@ -9,16 +9,41 @@ import pytest
 import torch
 from _small_runs import small_context, small_set
 
+from nunatak.core.fourier import fourier_map, real_map
+from nunatak.geometry.rotations import rotation_from_vector
 from nunatak.reconstruct import starts
 from nunatak.reconstruct.consensus import ConsensusState, radius_at
-from nunatak.reconstruct.starts import batch_rows, race_length, race_pass, rounds, spherical_average
+from nunatak.reconstruct.starts import (
+    agreed,
+    batch_rows,
+    decided,
+    open_pass,
+    race_length,
+    race_pass,
+    rounds,
+    spherical_average,
+)
 from nunatak.reconstruct.state import Context, RunState
-from nunatak.volumes.maps import radius_grid
+from nunatak.volumes.alignment import Motion, move_maps
+from nunatak.volumes.maps import mirrored, radius_grid, soft_sphere
 from nunatak.volumes.wiener import empty_sums
 
 
 def context() -> Context:
     return small_context(small_set()[0])
+
+
+def opened(run: Context, count: int) -> RunState:
+    state = RunState()
+    for passes in range(count):
+        state = replace(open_pass(state, run), passes=passes + 1)
+    return replace(state, passes=0)
+
+
+def raced(state: RunState, run: Context, passes: int) -> RunState:
+    for done in range(passes):
+        state = replace(race_pass(state, run), passes=done + 1)
+    return state
 
 
 @pytest.mark.parametrize(("count", "batch"), [(60, 12), (60, 20), (7, 7)])
@@ -68,9 +93,7 @@ def test_held_out_rows_are_never_learned_from(monkeypatch: pytest.MonkeyPatch) -
         return update(state, images, config, rows)
 
     monkeypatch.setattr(starts, "consensus_update", spy)
-    state = RunState()
-    for passes in range(race_length(2)):
-        state = replace(race_pass(state, run), passes=passes + 1)
+    raced(opened(run, 2), run, race_length(2))
     held_out = set(run.held_out.tolist())
     assert len(held_out) == 8
     assert not held_out & set(torch.cat(learned).tolist())
@@ -84,10 +107,11 @@ def test_rounds_halve_down_to_one(restarts: int) -> None:
     assert sizes[-1] == 1
     assert len(sizes) >= 3
     assert all(after == (before + 1) // 2 for before, after in itertools.pairwise(sizes))
-    places = [starts._position(passes, sizes) for passes in range(race_length(restarts))]
-    assert places == [(number, place) for number, size in enumerate(sizes) for place in range(size)]
+    later = sizes[1:]
+    places = [starts._position(passes, later) for passes in range(race_length(restarts))]
+    assert places == [(number, place) for number, size in enumerate(later) for place in range(size)]
     with pytest.raises(IndexError):
-        starts._position(race_length(restarts), sizes)
+        starts._position(race_length(restarts), later)
 
 
 def test_rounds_of_eight() -> None:
@@ -99,34 +123,64 @@ def judged(evidence: float, updates: int, label: int = 0) -> ConsensusState:
     return ConsensusState(maps, empty_sums(2, 1), updates, 1.0, evidence, torch.ones(3))
 
 
-def test_the_weaker_half_is_dropped_at_the_end_of_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = small_context(small_set()[0], restarts=4)
-    scores = {0: 3.0, 1: 9.0, 2: 1.0, 3: 7.0}
-    made = iter(range(4))
+def stubbed(monkeypatch: pytest.MonkeyPatch, scores: dict[int, float], shared: float) -> Context:
+    """A context whose starts have known scores, each map filled with its number, all pairs agreeing as told."""
+    made = iter(range(len(scores)))
     monkeypatch.setattr(starts, "random_start", lambda *a: judged(0.0, 0, next(made)))
     monkeypatch.setattr(starts, "consensus_update", lambda s, *a: replace(s, update=s.update + 1))
     monkeypatch.setattr(
         starts, "held_out_evidence", lambda s, *a: torch.tensor([scores[int(s.maps[0, 0, 0, 0])]])
     )
-    state = RunState()
-    for passes in range(4):
-        state = replace(race_pass(state, run), passes=passes + 1)
+    monkeypatch.setattr(starts, "agreement", lambda *a: shared)
+    return small_context(small_set()[0], restarts=len(scores))
+
+
+def test_the_weaker_half_is_dropped_at_the_end_of_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = stubbed(monkeypatch, {0: 3.0, 1: 9.0, 2: 1.0, 3: 7.0}, shared=0.3)
+    state = opened(run, 4)
+    assert not agreed(state)
+    assert [record["restart"] for record in state.history] == [0, 1, 2, 3]
+    state = raced(state, run, 2)
     assert state.start_labels == (1, 3)
     assert [s.log_evidence for s in state.starts] == [9.0, 7.0]
-    assert [record["restart"] for record in state.history] == [0, 1, 2, 3]
-    # The others go on from where they are, and the round after that has one left.
-    for passes in range(4, race_length(4)):
-        state = replace(race_pass(state, run), passes=passes + 1)
+    assert not decided(state, run.config.start_updates)
+    # The better one goes on from where it is.
+    state = replace(race_pass(state, run), passes=3)
     assert state.start_labels == (1,)
     assert state.starts[0].update == 3 * run.config.start_updates
 
 
+def test_two_starts_that_agree_end_the_opening_and_the_better_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = stubbed(monkeypatch, {0: 8.0, 1: 9.0, 2: 1.0, 3: 7.0}, shared=0.8)
+    state = opened(run, 2)
+    assert agreed(state)
+    state = raced(state, run, 1)
+    assert state.start_labels == (1,)
+    assert state.starts[0].update == 2 * run.config.start_updates
+    assert decided(state, run.config.start_updates)
+
+
+def test_a_start_agrees_with_its_mirror_image_turned_and_not_with_noise() -> None:
+    """What two starts have in common does not depend on frame or hand; blobs of noise have nothing above."""
+    box, radius = 32, 12
+    noise = torch.randn(2, box, box, box, generator=torch.Generator().manual_seed(3))
+    within = soft_sphere(box, 9.0)
+    low = [real_map(fourier_map(n) * torch.exp(-((radius_grid(box) / 8.0) ** 2))) * within for n in noise]
+    turn = rotation_from_vector(torch.tensor([[0.7, -1.1, 0.4]])).float()
+    moved = move_maps(mirrored(low[0])[None], Motion(turn, torch.tensor([[1.0, 0.0, -1.0]])))
+    one, same, other = (
+        replace(judged(1.0, 5), maps=m.view(1, box, box, box)) for m in (low[0], moved, low[1])
+    )
+    assert starts.agreement(one, same, radius) > 0.75
+    assert starts.agreement(one, other, radius) < 0.35
+    assert starts.agreement(one, same, 8) == 0.0
+
+
 def test_a_race_of_real_starts_is_repeatable_and_learns() -> None:
     """Evidence of images that were not learned from is positive and grows with the rounds."""
-    first, second = RunState(), RunState()
-    for passes in range(race_length(2)):
-        first = replace(race_pass(first, context()), passes=passes + 1)
-        second = replace(race_pass(second, context()), passes=passes + 1)
+    first, second = (raced(opened(context(), 2), context(), race_length(2)) for _ in range(2))
     assert torch.equal(first.starts[0].maps, second.starts[0].maps)
     evidence = [record["log_evidence"] for record in first.history]
     assert evidence[-1] > max(evidence[:2]) > 0

@@ -11,7 +11,7 @@ from nunatak.reconstruct.config import EngineConfig
 from nunatak.reconstruct.fixed import fixed_grow_pass, given_poses_pass
 from nunatak.reconstruct.frames import frame_pass
 from nunatak.reconstruct.orient import orient_pass
-from nunatak.reconstruct.starts import decided, race_length, race_pass
+from nunatak.reconstruct.starts import agreed, decided, open_pass, race_length, race_pass
 from nunatak.reconstruct.state import Context, RunState
 
 
@@ -63,13 +63,14 @@ def _finish() -> Stage:
 
 
 def _decided(config: EngineConfig) -> Callable[[RunState], bool]:
-    return lambda state: decided(state.starts, config.start_updates)
+    return lambda state: decided(state, config.start_updates)
 
 
 def ab_initio(config: EngineConfig) -> Recipe:
     """Poses, latents and maps from nothing."""
     stages = [
-        Stage("random starts", race_pass, race_length(config.restarts), _decided(config)),
+        Stage("random starts", open_pass, config.restarts, agreed),
+        Stage("race of the starts", race_pass, race_length(config.restarts), _decided(config)),
         Stage("orienting all particles", orient_pass, 1, cost=2.0),
     ]
     if config.latent_dim:

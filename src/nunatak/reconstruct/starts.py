@@ -6,8 +6,8 @@ one that has not may still find it, so half of them are given more time (docs/de
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +22,11 @@ from nunatak.reconstruct.consensus import (
     random_start,
 )
 from nunatak.reconstruct.state import Context, RunState
+from nunatak.volumes.agreement import aligned_correlation
 from nunatak.volumes.maps import radius_grid
+
+# Mean FSC from which two aligned maps are the same, and the radius below which they cannot be told apart.
+_SAME_MAP, _LEAST_RADIUS_PX = 0.6, 10
 
 
 def batch_rows(update: int, learning: Tensor, batch: int, context: Context, label: int) -> Tensor:
@@ -61,8 +65,8 @@ def rounds(restarts: int) -> list[int]:
 
 
 def race_length(restarts: int) -> int:
-    """Passes that a race takes: one per start and round."""
-    return sum(rounds(restarts))
+    """Passes of the race once all starts are open: one per start still in it and round."""
+    return sum(rounds(restarts)[1:])
 
 
 def _position(passes: int, sizes: list[int]) -> tuple[int, int]:
@@ -74,42 +78,83 @@ def _position(passes: int, sizes: list[int]) -> tuple[int, int]:
     raise IndexError(passes)
 
 
-def race_pass(state: RunState, context: Context) -> RunState:
-    """Advance one start by one round's updates; at the end of a round drop the weaker half."""
+def _advanced(start: ConsensusState, label: int, context: Context) -> ConsensusState:
+    """A start after one round's updates, judged on the held-out images."""
     config, images = context.consensus, context.polar
-    sizes = rounds(context.config.restarts)
-    number, place = _position(state.passes, sizes)
-    learning = torch.ones(len(images), dtype=torch.bool, device=context.device)
-    learning[context.held_out] = False
-    rows = torch.nonzero(learning).flatten()
-    if number == 0:
-        label = place
-        start = random_start(images, config, rows, context.generator(19, label))
-    else:
-        label, start = state.start_labels[place], state.starts[place]
-    updates = context.config.start_updates
+    rows, updates = _learning(context), context.config.start_updates
     for done in range(updates):
         start = consensus_update(
             start, images, config, batch_rows(start.update, rows, config.batch, context, label)
         )
         context.progress((done + 1) / updates)
     evidence = float(held_out_evidence(start, images, config, context.held_out).mean())
-    start = replace(start, log_evidence=evidence)
-    starts, labels = list(state.starts), list(state.start_labels)
-    if number == 0:
-        starts, labels = [*starts, start], [*labels, label]
-    else:
-        starts[place] = start
-    round_is_over = place + 1 == sizes[number] and number + 1 < len(sizes)
-    if round_is_over and not decided(starts, updates):
-        order = sorted(range(len(starts)), key=lambda i: -starts[i].log_evidence)[: sizes[number + 1]]
-        starts, labels = [starts[i] for i in order], [labels[i] for i in order]
-    record = {
+    return replace(start, log_evidence=evidence)
+
+
+def _learning(context: Context) -> Tensor:
+    """Rows that starts may learn from."""
+    learning = torch.ones(len(context.cache), dtype=torch.bool, device=context.device)
+    learning[context.held_out] = False
+    return torch.nonzero(learning).flatten()
+
+
+def _record(start: ConsensusState, label: int, context: Context) -> dict[str, Any]:
+    return {
         "restart": label,
         "update": start.update,
-        "radius_px": radius_at(start.update, config),
-        "log_evidence": evidence,
+        "radius_px": radius_at(start.update, context.consensus),
+        "log_evidence": start.log_evidence,
     }
+
+
+def agreement(first: ConsensusState, second: ConsensusState, radius_px: int) -> float:
+    """Mean FSC of two starts' maps, aligned, over the upper two thirds of a radius; 0 below 10 Fourier pixels.
+
+    At low frequencies blobs agree whatever they are: starts on pure noise reach 0.3 at radius 14, starts that
+    have found the same structure 0.8 (docs/decisions/0009).
+    """
+    if radius_px < _LEAST_RADIUS_PX:
+        return 0.0
+    curve = aligned_correlation(first.maps[0], second.maps[0], radius_px)
+    return float(curve[radius_px // 3 :].mean())
+
+
+def open_pass(state: RunState, context: Context) -> RunState:
+    """One more random start, given one round's updates and compared with those before it."""
+    label = len(state.starts)
+    generator = context.generator(19, label)
+    start = random_start(context.polar, context.consensus, _learning(context), generator)
+    start = _advanced(start, label, context)
+    radius = context.consensus.radius_start_px
+    shared = [agreement(start, other, radius) for other in state.starts]
+    record = {**_record(start, label, context), "agreement": max(shared, default=0.0)}
+    return replace(
+        state,
+        starts=(*state.starts, start),
+        start_labels=(*state.start_labels, label),
+        history=(*state.history, record),
+    )
+
+
+def agreed(state: RunState) -> bool:
+    """Two starts have come to the same map from unrelated beginnings: no more of them are needed."""
+    return any(record.get("agreement", 0.0) > _SAME_MAP for record in state.history)
+
+
+def race_pass(state: RunState, context: Context) -> RunState:
+    """Advance one start by one round's updates; before each round the weaker half is dropped.
+
+    Where two starts have agreed, only the best goes on.
+    """
+    sizes = rounds(context.config.restarts)[1:]
+    number, place = _position(state.passes, sizes)
+    starts, labels = list(state.starts), list(state.start_labels)
+    if place == 0:
+        kept = 1 if agreed(state) else sizes[number]
+        order = sorted(range(len(starts)), key=lambda i: -starts[i].log_evidence)[:kept]
+        starts, labels = [starts[i] for i in order], [labels[i] for i in order]
+    starts[place] = _advanced(starts[place], labels[place], context)
+    record = _record(starts[place], labels[place], context)
     return replace(state, starts=tuple(starts), start_labels=tuple(labels), history=(*state.history, record))
 
 
@@ -119,11 +164,12 @@ def winner(state: RunState) -> tuple[ConsensusState, int]:
     return state.starts[best], state.start_labels[best]
 
 
-def decided(starts: Sequence[ConsensusState], least_updates: int, tolerance: float = 0.015) -> bool:
-    """Two starts that were given more than one round agree with the best: more updates would change nothing.
+def decided(state: RunState, least_updates: int, tolerance: float = 0.015) -> bool:
+    """More updates would change nothing: two starts given more than one round end at the same evidence.
 
     Starts that have not found the structure differ from each other; those that have end at the same evidence.
+    Of starts that agreed already, the one that went on has had its second round.
     """
-    best = max(start.log_evidence for start in starts)
-    agree = [s for s in starts if s.update > least_updates and s.log_evidence > (1 - tolerance) * best]
-    return best > 0 and len(agree) >= 2
+    best = max(start.log_evidence for start in state.starts)
+    later = [s for s in state.starts if s.update > least_updates and s.log_evidence > (1 - tolerance) * best]
+    return best > 0 and len(later) >= (1 if agreed(state) else 2)

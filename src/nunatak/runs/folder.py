@@ -28,7 +28,7 @@ from nunatak.runs.job import JobConfig
 from nunatak.runs.tensors import write_tensors
 from nunatak.runs.verdict import particle_warnings, sentence
 from nunatak.volumes.fsc import resolution_A
-from nunatak.volumes.maps import change_box
+from nunatak.volumes.maps import change_box, mirrored
 
 # The other hand: image axes x and y change sign (convention 8).
 _FLIP = torch.diag(torch.tensor([-1.0, -1.0, 1.0]))
@@ -56,13 +56,6 @@ def append_history(folder: Path, state: RunState, elapsed_s: float) -> None:
     write_text(path, "".join(line + "\n" for line in [*kept, *new]))
 
 
-def inverted(maps: Tensor) -> Tensor:
-    """Maps mirrored through the origin voxel d // 2: the other hand."""
-    flipped = maps.flip((-3, -2, -1))
-    even = maps.shape[-1] % 2 == 0
-    return torch.roll(flipped, (1, 1, 1), (-3, -2, -1)) if even else flipped
-
-
 def final_poses(model: Model, cache: ImageCache, flip_hand: bool) -> Poses:
     """Poses as they are written: shifts in angstrom, the hand that was asked for."""
     rotations = model.candidates.rotations
@@ -87,7 +80,7 @@ def write_results(folder: Path, particles: Particles, cache: ImageCache, report:
     _write_particles(folder, particles, cache, state, flip)
     box, pixel = cache.plane.box_px, cache.pixel_size_A
     whole = state.maps if state.maps is not None else model.maps.mean(0)
-    hand = inverted if flip else (lambda maps: maps)
+    hand = mirrored if flip else (lambda maps: maps)
     whole, pair = hand(change_box(whole, box)), hand(change_box(model.maps, box))
     write_map(folder / "mean.mrc", whole[0].numpy(), pixel)
     if len(pair) == 2:

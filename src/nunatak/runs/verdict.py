@@ -7,6 +7,7 @@ import math
 from nunatak.core.words import duration
 from nunatak.particles.cache import ImageCache
 from nunatak.reconstruct.config import EngineConfig, mask_radius_fraction
+from nunatak.reconstruct.starts import agreed
 from nunatak.reconstruct.state import Outcome, RunState
 
 # Below it an FSC between halves is mostly chance.
@@ -38,7 +39,7 @@ def particles_needed(diameter_A: float, resolution_A: float) -> int:
 def lone_winner(state: RunState, tolerance: float = 0.03) -> str | None:
     """A warning when no other random start came near the one that went on."""
     last = {r["restart"]: r["log_evidence"] for r in state.history if "update" in r and "restart" in r}
-    if len(last) < 2:
+    if len(last) < 2 or agreed(state):
         return None
     best = max(last.values())
     near = sum(value > (1 - tolerance) * best for value in last.values())

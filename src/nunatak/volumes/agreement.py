@@ -8,17 +8,10 @@ from torch import Tensor
 from nunatak.geometry.so3_grid import rotation_grid
 from nunatak.volumes.alignment import match, move_maps, whitened
 from nunatak.volumes.fsc import shell_correlation
-from nunatak.volumes.maps import change_box, working_box
+from nunatak.volumes.maps import change_box, mirrored, working_box
 
 # Radius of the global search: features there are as wide as the steps of its rotation grid.
 _SEARCH_RADIUS_PX = 6
-
-
-def mirrored(maps: Tensor) -> Tensor:
-    """(..., d, d, d) maps mirrored through the origin voxel d // 2: the other hand (convention 8)."""
-    flipped = maps.flip((-3, -2, -1))
-    even = maps.shape[-1] % 2 == 0
-    return torch.roll(flipped, (1, 1, 1), (-3, -2, -1)) if even else flipped
 
 
 def aligned_correlation(first: Tensor, second: Tensor, radius_px: int) -> Tensor:

@@ -43,6 +43,13 @@ def change_box(maps: Tensor, box_px: int) -> Tensor:
     return real_map(out)
 
 
+def mirrored(maps: Tensor) -> Tensor:
+    """(..., d, d, d) maps mirrored through the origin voxel d // 2: the other hand (convention 8)."""
+    flipped = maps.flip((-3, -2, -1))
+    even = maps.shape[-1] % 2 == 0
+    return torch.roll(flipped, (1, 1, 1), (-3, -2, -1)) if even else flipped
+
+
 def working_box(radius_px: int) -> int:
     """Smallest convenient even box that holds a Fourier radius with room for interpolation."""
     needed = 2 * (radius_px + 2)

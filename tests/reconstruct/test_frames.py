@@ -43,7 +43,8 @@ def body_and_arm(angles_deg: list[float]) -> Tensor:
 
 def states_of(maps: Tensor) -> States:
     count = len(maps)
-    return States(maps, torch.ones(BOX // 2), torch.full((count,), 1 / count), torch.eye(count))
+    centres = torch.arange(float(count))[:, None]
+    return States(maps, torch.ones(BOX // 2), torch.full((count,), 1 / count), torch.eye(count), centres)
 
 
 def test_states_that_share_the_swing_are_brought_to_rest() -> None:

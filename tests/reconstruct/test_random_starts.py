@@ -124,7 +124,7 @@ def judged(evidence: float, updates: int, label: int = 0) -> ConsensusState:
 
 
 def stubbed(monkeypatch: pytest.MonkeyPatch, scores: dict[int, float], shared: float) -> Context:
-    """A context whose starts have known scores, each map filled with its number, all pairs agreeing as told."""
+    """A context whose starts have known scores, numbered maps, and agreements as told."""
     made = iter(range(len(scores)))
     monkeypatch.setattr(starts, "random_start", lambda *a: judged(0.0, 0, next(made)))
     monkeypatch.setattr(starts, "consensus_update", lambda s, *a: replace(s, update=s.update + 1))

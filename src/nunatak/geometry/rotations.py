@@ -50,3 +50,13 @@ def geodesic_deg(first: Tensor, second: Tensor) -> Tensor:
 def rotation_from_vector(vector_rad: Tensor) -> Tensor:
     """(..., 3, 3) rotation matrices of rotation vectors in radians, (..., 3)."""
     return roma.rotvec_to_rotmat(vector_rad)
+
+
+def vector_from_rotation(rotations: Tensor) -> Tensor:
+    """Rotation vectors in radians, (..., 3), of (..., 3, 3) matrices; the inverse of rotation_from_vector."""
+    return roma.rotmat_to_rotvec(rotations)
+
+
+def mean_rotation(rotations: Tensor, weights: Tensor) -> Tensor:
+    """The rotation nearest, in the chordal sense, to (k, 3, 3) weighted rotations (Moakher 2002)."""
+    return roma.special_procrustes(torch.einsum("k,kij->ij", weights, rotations))

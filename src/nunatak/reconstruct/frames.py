@@ -17,6 +17,7 @@ from torch import Tensor
 
 from nunatak.geometry.rotations import geodesic_deg
 from nunatak.geometry.so3_grid import rotation_grid
+from nunatak.reconstruct.frame_fit import smooth_motion
 from nunatak.reconstruct.model import (
     Model,
     correlation_ridge,
@@ -63,12 +64,15 @@ class States:
         Part of the particles in each.
     memberships : (n, k) float32
         Of every particle, soft, each row of sum 1.
+    centres : (k, q) float32
+        Mean latent of each, scaled by how much the components change the map.
     """
 
     maps: Tensor
     correlation: Tensor
     shares: Tensor
     memberships: Tensor
+    centres: Tensor
 
 
 def _state_map(model: Model, context: Context, rows: Tensor, radius_px: int) -> tuple[Tensor, Tensor]:
@@ -86,7 +90,7 @@ def _state_map(model: Model, context: Context, rows: Tensor, radius_px: int) -> 
     return solve_maps(total, ridge, radius_px, box)[0] * mask, correlation[0]
 
 
-def group_states(model: Model, context: Context, radius_px: int, most: int = 10) -> States | None:
+def group_states(model: Model, context: Context, radius_px: int, most: int = 32) -> States | None:
     """Groups of particles near each other in the latent space, measured by how much their maps differ.
 
     None where there are not two groups large enough for maps of their own.
@@ -111,7 +115,7 @@ def group_states(model: Model, context: Context, radius_px: int, most: int = 10)
     width = (0.5 * apart.amin(1).median()).clamp(min=1e-6)
     memberships = torch.softmax(-0.5 * torch.cdist(scaled, centres) ** 2 / width**2, 1)
     maps, correlation = torch.stack([m for m, _ in pairs]), torch.stack([f for _, f in pairs]).mean(0)
-    return States(maps, correlation, sizes[groups] / sizes[groups].sum(), memberships)
+    return States(maps, correlation, sizes[groups] / sizes[groups].sum(), memberships, centres)
 
 
 def _wide_rotations(like: Tensor) -> Tensor:
@@ -207,6 +211,8 @@ def frame_pass(state: RunState, context: Context) -> RunState:
     radius = max(4, min(start_radius(context), model.radius_px))
     states = group_states(model, context, radius)
     motion = None if states is None else still_frames(states, radius)
+    if states is not None and motion is not None and len(states.maps) >= 2 * (1 + model.latent_dim):
+        motion = smooth_motion(states.centres, states.shares, motion)
     record = {"radius_px": radius, "frame_turn_deg": 0.0}
     if states is not None and motion is not None:
         widest = geodesic_deg(motion.rotations[:, None], motion.rotations[None]).max()

@@ -150,17 +150,6 @@ def joint_pass(state: RunState, context: Context) -> RunState:
     return _record(state, moved, change, evidence, context)
 
 
-def settle_pass(state: RunState, context: Context, held: int = 2) -> RunState:
-    """One pass after the states' frames have changed: latents and components first, at held poses."""
-    radius = min(_supported_radius(state.oriented, context, 0.3, 0), start_radius(context))
-    model = with_gauge(maximize(state.oriented, context.cache, radius, context.mask_fraction, True))
-    local = LocalPrior(pose=False) if state.passes < held else local_prior(context, _shift_sd(model))
-    iterations = 0 if state.passes < held else 2
-    plan = SearchPlan(min(radius, model.radius_px), _STAY, iterations, local)
-    moved, change, evidence = _step(replace(state, model=model), context, plan)
-    return _record(state, moved, change, evidence, context)
-
-
 def split_pass(state: RunState, context: Context) -> RunState:
     """One pass with a model per half-set, so that the resolution claimed does not rest on shared noise."""
     radius = _supported_radius(state.oriented, context, 0.143, 3)
@@ -168,6 +157,18 @@ def split_pass(state: RunState, context: Context) -> RunState:
     plan = SearchPlan(min(radius, model.radius_px), _STAY, 2, local_prior(context, _shift_sd(model)))
     moved, change, evidence = _step(replace(state, model=model), context, plan)
     return _record(state, moved, change, evidence, context)
+
+
+def settle_pass(state: RunState, context: Context) -> RunState:
+    """One pass of latents and components at held poses, by half-sets, after the states' frames have changed.
+
+    Poses that were free would leave the frame again, which a model of few components rewards.
+    """
+    radius = min(_supported_radius(state.oriented, context, 0.3, 0), start_radius(context))
+    model = with_gauge(maximize(state.oriented, context.cache, radius, context.mask_fraction, False))
+    plan = SearchPlan(min(radius, model.radius_px), _STAY, 0, LocalPrior(pose=False))
+    moved, _, evidence = _step(replace(state, model=model), context, plan)
+    return _record(state, moved, state.pose_change_deg, evidence, context)
 
 
 def finish_radius(model: Model, context: Context) -> int:

@@ -79,9 +79,9 @@ def ab_initio(config: EngineConfig) -> Recipe:
             Stage("consensus refinement", passes.refine_pass, 2, cost=1.0),
             Stage("growing the subspace", passes.grow_pass, config.grow_passes, cost=0.5 * cost),
             Stage("poses and latents", passes.joint_pass, config.joint_passes, cost=2 * cost),
-            Stage("one frame for all states", frame_pass, 1, cost=2 * cost),
-            Stage("settling in the frame", passes.settle_pass, 4, cost=cost),
             Stage("independent half-sets", passes.split_pass, 2, cost=cost),
+            Stage("one frame for all states", frame_pass, 1, cost=2 * cost),
+            Stage("settling in the frame", passes.settle_pass, 2, cost=0.5 * cost),
         ]
     else:
         stages.append(Stage("refinement", passes.refine_pass, config.refine_passes, passes.settled))

@@ -108,7 +108,7 @@ def _record(start: ConsensusState, label: int, context: Context) -> dict[str, An
 
 
 def agreement(first: ConsensusState, second: ConsensusState, radius_px: int) -> float:
-    """Mean FSC of two starts' maps, aligned, over the upper two thirds of a radius; 0 below 10 Fourier pixels.
+    """Mean FSC of two aligned maps over the upper two thirds of a radius; 0 below 10 Fourier pixels.
 
     At low frequencies blobs agree whatever they are: starts on pure noise reach 0.3 at radius 14, starts that
     have found the same structure 0.8 (docs/decisions/0009).

@@ -30,14 +30,14 @@ def aligned_correlation(first: Tensor, second: Tensor, radius_px: int) -> Tensor
     trust = torch.ones(radius_px + 1, device=first.device)
     rotations = rotation_grid(2).rotations().to(first)
     small = min(_SEARCH_RADIUS_PX, radius_px)
-    coarse = change_box(torch.stack([first, second, mirrored(second)]), working_box(small))
-    fine = change_box(torch.stack([first, second, mirrored(second)]), working_box(radius_px))
-    coarse, white = whitened(coarse, small, trust), whitened(fine, radius_px, trust)
-    best: tuple[float, Tensor] | None = None
+    both_hands = torch.stack([first, second, mirrored(second)])
+    fine = change_box(both_hands, working_box(radius_px))
+    coarse = whitened(change_box(both_hands, working_box(small)), small, trust)
+    white = whitened(fine, radius_px, trust)
+    scores, curves = [], []
     for hand in (1, 2):
-        found, _ = match(coarse[0], coarse[hand], rotations, ())
-        motion, score = match(white[0], white[hand], found.rotations, (7.5, 4.0, 2.0))
-        if best is None or score > best[0]:
-            best = score, shell_correlation(fine[0], move_maps(fine[hand : hand + 1], motion)[0])
-    assert best is not None
-    return best[1][: radius_px + 1]
+        near, _ = match(coarse[0], coarse[hand], rotations, ())
+        motion, score = match(white[0], white[hand], near.rotations, (7.5, 4.0, 2.0))
+        scores.append(score)
+        curves.append(shell_correlation(fine[0], move_maps(fine[hand : hand + 1], motion)[0]))
+    return curves[0 if scores[0] >= scores[1] else 1][: radius_px + 1]

@@ -1,8 +1,8 @@
-"""Wiener filtering that varies over the map: each place and frequency band keeps what two half-maps share there.
+"""Wiener filtering that varies over the map: each place and band keeps what two half-maps share there.
 
-A filter per shell weighs solvent and molecule alike. Noise fills the box, a component of motion is confined to
-what moves; weighed by the local correlation of half-maps, noise is removed where there is nothing else
-(Cardone, Heymann & Steven 2013; in refinement: Punjani, Zhang & Fleet 2020; Ramlaul, Palmer & Aylett 2020).
+A filter per shell weighs solvent and molecule alike. But noise fills the box, and a component of motion is
+confined to what moves; weighed by the local correlation of half-maps, noise is removed where there is nothing
+else (Cardone, Heymann & Steven 2013; in refinement: Punjani, Zhang & Fleet 2020; Ramlaul et al. 2020).
 """
 
 from __future__ import annotations
@@ -59,8 +59,9 @@ def locally_filtered(
     radius_px : int
         Fourier radius that the maps reach.
     whole : bool
-        The maps are from all particles, of which 2 F / (1 + F) is signal (Rosenthal & Henderson 2003);
-        else from one half, of which F is.
+        The maps are from all particles, of which C = 2 F / (1 + F) is signal (Rosenthal & Henderson 2003);
+        else from one half, of which C = F is. Either is weighed by C squared: the F of a small window scatters
+        by 0.1 about zero where there is nothing, and squaring removes that, at little cost where F is high.
     band_px : float
         Distance between bands, in Fourier pixels.
     window_fraction : float
@@ -72,5 +73,5 @@ def locally_filtered(
     for band in band_filters(box, radius_px, band_px, maps.device):
         first, second = real_map(pair * band)
         f = local_correlation(first, second, window_fraction * box)
-        out += (2 * f / (1 + f) if whole else f) * real_map(transform * band)
+        out += (2 * f / (1 + f) if whole else f) ** 2 * real_map(transform * band)
     return out

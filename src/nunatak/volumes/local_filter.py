@@ -48,7 +48,7 @@ def locally_filtered(
     band_px: float = 5.0,
     window_fraction: float = 0.047,
 ) -> Tensor:
-    """Maps of which every place and band is weighed by the share of its power that is signal.
+    """Maps of which every place and band is weighed by the share of its power that is signal (theory eq. 13).
 
     Parameters
     ----------
@@ -60,8 +60,8 @@ def locally_filtered(
         Fourier radius that the maps reach.
     whole : bool
         The maps are from all particles, of which C = 2 F / (1 + F) is signal (Rosenthal & Henderson 2003);
-        else from one half, of which C = F is. Either is weighed by C squared: the F of a small window scatters
-        by 0.1 about zero where there is nothing, and squaring removes that, at little cost where F is high.
+        else from one half, of which C = F is. Maps are weighed by C squared: the F of a small window
+        scatters about zero where there is nothing, and squaring removes that (docs/decisions/0010).
     band_px : float
         Distance between bands, in Fourier pixels.
     window_fraction : float

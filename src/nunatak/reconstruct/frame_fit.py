@@ -18,8 +18,8 @@ def smooth_motion(centres: Tensor, shares: Tensor, motion: Motion) -> Motion:
 
     The frame of a run drifts steadily along a movement, but the images of a group were aligned to a model of
     few components, in which neighbouring states are one rigid shape: motions found group by group follow that
-    shape, and err in steps (theory eq. 12, docs/decisions/0008). Iteratively reweighted least squares with weights
-    1 / max(1, r / median r) (Huber 1964) on rotation vectors from the mean, and on shifts.
+    shape, and err in steps (theory eq. 12, docs/decisions/0008). Iteratively reweighted least squares with
+    weights 1 / max(1, r / median r) (Huber 1964) on rotation vectors from the mean, and on shifts.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ COMMANDS = {
     "convert": "poses and CTFs between cryoDRGN, RELION and cryoSPARC",
     "dashboard": "the run in a browser, live or finished",
     "evaluate": "a run against the truth of its simulation",
-    "recipes": "the recipes that abinit knows",
+    "recipes": "the recipes that abinit and heterogeneity know",
 }
 
 ENGINE = {"demo", "abinit", "reconstruct", "heterogeneity", "resume"}

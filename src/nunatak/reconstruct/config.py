@@ -15,7 +15,9 @@ class EngineConfig(BaseModel):
     latent_dim: int = Field(
         4, ge=0, le=16, description="Dimensions of the conformational latent; 0 is homogeneous."
     )
-    recipe: str = Field("nunatak", description="Which recipe to run.")
+    recipe: str = Field(
+        "nunatak", description="Which recipe to run: `nunatak recipes` lists them; the default is the engine."
+    )
     seed: int = Field(0, ge=0, description="Seed of every random choice.")
     particle_diameter_A: float | None = Field(
         None, gt=0, description="Diameter of the spherical mask; by default 84 % of the box."

@@ -1,8 +1,8 @@
 """Frequency marching: which Fourier radius a search looks at, step by step.
 
-Two published schedules: equal steps from l_start to l_end (12 to 32 in cryoDRGN2 and cryoDRGN-AI, Zhong et
-al. 2021, Levy et al. 2025), and doubling up to a limit that the map sets (from 12 in cryoSPARC, Punjani et al.
-2017).
+Two published schedules: equal steps from l_start to l_end (12 to 32 in cryoDRGN2 and cryoDRGN-AI: Zhong et
+al. 2021, Levy et al. 2025); and doubling up to a limit that the map sets (from 12 in cryoSPARC: Punjani et
+al. 2017).
 """
 
 from __future__ import annotations

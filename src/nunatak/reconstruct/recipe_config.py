@@ -50,10 +50,11 @@ class SearchParameters(BaseModel):
 
 
 class MixtureParameters(BaseModel):
-    """Multi-class expectation-maximisation."""
+    """Multi-class expectation-maximisation, and variability about given poses."""
 
     classes: int = Field(4, ge=1, le=64, description="Classes of the recipe multiclass.")
-    class_passes: int = Field(25, ge=1, description="Passes of multi-class expectation-maximisation.")
+    variability_passes: int = Field(20, ge=1, description="Passes of 3D variability analysis.")
+    class_passes: int = Field(12, ge=1, description="Passes of multi-class expectation-maximisation.")
     adaptive_fraction: float = Field(
         0.999, gt=0, le=1, description="Posterior mass of the coarse poses that are oversampled."
     )

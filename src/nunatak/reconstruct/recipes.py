@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nunatak.core.errors import InputError
-from nunatak.reconstruct import parts, searching
+from nunatak.reconstruct import mixture, parts, searching, variability
 from nunatak.reconstruct.config import EngineConfig
 from nunatak.reconstruct.stages import Plan, PoseSource, Recipe, Stage
 
@@ -29,7 +29,13 @@ FIXED_POSES = Recipe(
 )
 
 # A file with recipes of its own adds `*its_module.RECIPES`.
-RECIPES: tuple[Recipe, ...] = (NUNATAK, FIXED_POSES, *searching.RECIPES)
+RECIPES: tuple[Recipe, ...] = (
+    NUNATAK,
+    FIXED_POSES,
+    *searching.RECIPES,
+    *mixture.RECIPES,
+    *variability.RECIPES,
+)
 
 
 def ab_initio(config: EngineConfig) -> Plan:

@@ -32,6 +32,7 @@ def words_of(command: str, run: Path, simulated: Path, out: Path) -> list[object
         "export": [run, "-o", out, "--what", "csv"],
         "convert": [truth, "-o", out.with_suffix(".npz")],
         "evaluate": [run, "--truth", simulated],
+        "grid": [],
         "recipes": [],
     }
     return [command, *ways[command], "--json"]
@@ -50,6 +51,7 @@ SAID = {
     "export": {"files"},
     "convert": {"particles", "written"},
     "evaluate": {"rot_median_deg"},
+    "grid": {"rows"},
     "recipes": {"recipes"},
 }
 SERVES, TAKES_LONG = "dashboard", "demo"

@@ -52,7 +52,7 @@ class SearchParameters(BaseModel):
 class MixtureParameters(BaseModel):
     """Multi-class expectation-maximisation, and variability about given poses."""
 
-    classes: int = Field(4, ge=1, le=64, description="Classes of the recipe multiclass.")
+    classes: int = Field(4, ge=1, le=1000, description="Classes of the recipe multiclass.")
     variability_passes: int = Field(20, ge=1, description="Passes of 3D variability analysis.")
     class_passes: int = Field(12, ge=1, description="Passes of multi-class expectation-maximisation.")
     adaptive_fraction: float = Field(

@@ -32,6 +32,7 @@ def words_of(command: str, run: Path, simulated: Path, out: Path) -> list[object
         "export": [run, "-o", out, "--what", "csv"],
         "convert": [truth, "-o", out.with_suffix(".npz")],
         "evaluate": [run, "--truth", simulated],
+        "embed": [run, simulated / "particles.star", "-o", out],
         "grid": [],
         "recipes": [],
     }
@@ -51,6 +52,7 @@ SAID = {
     "export": {"files"},
     "convert": {"particles", "written"},
     "evaluate": {"rot_median_deg"},
+    "embed": {"particles", "latent_dim", "output"},
     "grid": {"rows"},
     "recipes": {"recipes"},
 }

@@ -16,6 +16,7 @@ COMMANDS = {
     "reconstruct": "maps from particles whose poses are given",
     "heterogeneity": "latents and volumes from particles whose poses are given",
     "resume": "go on with a run that was stopped",
+    "embed": "poses and latents of new particles, with a finished run's model",
     "volumes": "maps at latent positions of a finished run",
     "analyze": "landscape, clusters, paths, free energies and the report of a finished run",
     "select": "a subset of a run's particles as .star or .cs",

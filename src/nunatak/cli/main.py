@@ -24,6 +24,7 @@ COMMANDS = {
     "convert": "poses and CTFs between cryoDRGN, RELION and cryoSPARC",
     "dashboard": "the run in a browser, live or finished",
     "evaluate": "a run against the truth of its simulation",
+    "compare": "recipes beside each other on particles with a known truth: one table",
     "grid": "how many poses an exhaustive search looks at, and what it costs",
     "recipes": "the recipes that abinit and heterogeneity know",
 }

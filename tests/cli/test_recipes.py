@@ -88,7 +88,8 @@ def compared(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--options",
         " ".join(SEARCH[:-4]) + " --l-end=8 --l-start=5",
     ]
-    succeed(*words)
+    told = json.loads(succeed(*words, "--json").out)
+    assert [row["recipe"] for row in told["rows"]] == ["hierarchical", "3dva", "somebody"]
     return folder / "out"
 
 

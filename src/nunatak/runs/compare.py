@@ -72,8 +72,8 @@ def require_posed(comparison: Comparison, recipes: Sequence[Recipe]) -> None:
     takers = [recipe.name for recipe in recipes if recipe.poses is PoseSource.GIVEN]
     require(
         not takers or comparison.posed is not None,
-        f"The recipe '{''.join(takers[:1])}' takes poses: give a particle file of the same rows that has them "
-        "by --posed.",
+        f"The recipe '{''.join(takers[:1])}' takes poses: give a particle file of the same rows that has "
+        "them by --posed.",
     )
 
 

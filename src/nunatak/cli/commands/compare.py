@@ -62,8 +62,8 @@ def run(words: list[str]) -> Result:
     particles, truth = read_particles(options.particles), read_truth(options.truth)
     require(
         len(particles) == len(truth),
-        f"{options.particles} holds {len(particles)} particles, but the truth has {len(truth)}: give the truth "
-        "of these particles.",
+        f"{options.particles} holds {len(particles)} particles, but the truth has {len(truth)}: give the "
+        "truth of these particles.",
     )
     table = options.output / "compare.csv"
     require(not table.exists(), f"{options.output} already holds a comparison: choose another folder.")

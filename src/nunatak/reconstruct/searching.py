@@ -45,7 +45,6 @@ from nunatak.search.published import PublishedParameters
 from nunatak.volumes.fsc import first_shell_below, resolution_A
 from nunatak.volumes.maps import change_box
 
-_STAY = torch.zeros(1, 3)
 IMAGES_AT_ONCE = 1024
 
 
@@ -223,7 +222,8 @@ def searching(find: Finder, schedule: Schedule | None) -> Callable[[RunState, Co
             covariances=model.covariances[:, :0, :0],
         )
         change = float(geodesic_deg(model.candidates.rotations, rotations).median())
-        plan = SearchPlan(radius, _STAY, 0, LocalPrior(pose=False))
+        stay = torch.zeros(1, 3, device=context.device)
+        plan = SearchPlan(radius, stay, 0, LocalPrior(pose=False))
         judged, power = expect(moved, context.cache, plan)
         noise = noise_from_residuals(power, context.cache, model.noise_variance)
         reach = min(context.limit_px, radius + 5)

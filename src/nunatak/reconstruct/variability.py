@@ -78,7 +78,8 @@ def variability_pass(state: RunState, context: Context) -> RunState:
     model = with_gauge(replace(model, maps=torch.cat([mean, components])[None], radius_px=radius))
     # The gauge may move the mean along the components: here it is held.
     model = replace(model, maps=torch.cat([mean[None], model.maps[:, 1:]], 1))
-    moved, _ = expect(model, context.cache, SearchPlan(radius, torch.zeros(1, 3), 0, _HELD_POSES))
+    stay = torch.zeros(1, 3, device=context.device)
+    moved, _ = expect(model, context.cache, SearchPlan(radius, stay, 0, _HELD_POSES))
     evidence = float(moved.log_evidence.mean())
     evidence += pure_noise_objective(context, moved.noise_variance, radius)
     record = {"radius_px": radius, "log_evidence": evidence}

@@ -31,7 +31,7 @@ SMALL = {"radius_start_px": 6, "radius_end_px": 10, "shift_extent_px": 3.0, "sta
 @lru_cache(maxsize=4)
 def moving_set(count: int, motion: str) -> tuple[ImageCache, Truth]:
     ways = {
-        "assembly": {"blocks": 3, "assembly_states": ("A", "A+B+C")},
+        "assembly": {"blocks": 3, "assembly_states": ("A+B", "A+B+C")},
         "hinge": {"states": 8, "hinge_degrees": 45.0},
     }
     config = SimulationConfig(particles=count, box_px=32, snr=1.0, seed=2, motion=motion, **ways[motion])

@@ -41,6 +41,8 @@ from nunatak.search.pose_grid import (
 )
 
 IMAGES_AT_ONCE = 8
+SHARED_BYTES = 1 << 28
+"""Slices of a whole level are made once for all images where they take no more memory than this."""
 SAMPLED_ORDER = 1
 """Views on which the bounds are measured: 48 directions times 12 turns."""
 
@@ -119,12 +121,26 @@ class BranchResult:
 
 @dataclass(frozen=True)
 class _Level:
-    """One level of the tree: its order, its samples, its shifts, and the allowances of each image."""
+    """One level of the tree.
+
+    Attributes
+    ----------
+    order : int
+    images : WeightedImages
+        Cut to the level's radius.
+    axis_px : (s,) float32
+        Trial shifts along each axis.
+    slack : (n,) float32
+        Allowance of each image.
+    slices : (p, m) complex64 or None
+        Of all rotations, shared by all images, where they fit into memory.
+    """
 
     order: int
     images: WeightedImages
     axis_px: Tensor
     slack: Tensor
+    slices: Tensor | None
 
 
 def children_of(cells: Cells, grid: PoseGrid) -> Cells:
@@ -154,9 +170,12 @@ def _score_cells(block: Tensor, row: int, level: _Level, cells: Cells, grid: Pos
     turns, steps = 6 * 2**level.order, len(level.axis_px)
     poses, pose = _distinct(cells.pixels * turns + cells.turns)
     shifts, shift = _distinct(cells.shifts[:, 0] * steps + cells.shifts[:, 1])
-    rotations = cell_rotations(grid.base_order, level.order, poses // turns, poses % turns)
     plane = level.images.plane
-    slices = slice_block(block, rotations, plane.frequencies)[..., 0]
+    if level.slices is None:
+        rotations = cell_rotations(grid.base_order, level.order, poses // turns, poses % turns)
+        slices = slice_block(block, rotations, plane.frequencies)[..., 0]
+    else:
+        slices = level.slices[poses]
     trials = torch.stack([level.axis_px[shifts // steps], level.axis_px[shifts % steps]], 1)
     image = level.images.rows(slice(row, row + 1))
     return score_poses(image, slices, centring_phases(trials, plane))[0][shift, pose]
@@ -165,8 +184,9 @@ def _score_cells(block: Tensor, row: int, level: _Level, cells: Cells, grid: Pos
 def _score_root(block: Tensor, level: _Level, grid: PoseGrid, rows: slice) -> Tensor:
     """(b, s, p) scores of all cells of the root."""
     plane = level.images.plane
-    rotations = grid.rotations(level.order, block.device)
-    slices = slice_block(block, rotations, plane.frequencies)[..., 0]
+    slices = level.slices
+    if slices is None:
+        slices = slice_block(block, grid.rotations(level.order, block.device), plane.frequencies)[..., 0]
     trials = torch.cartesian_prod(level.axis_px, level.axis_px).view(-1, 2)
     return score_poses(level.images.rows(rows), slices, centring_phases(trials, plane))
 
@@ -237,7 +257,11 @@ def _levels(block: Tensor, images: WeightedImages, config: BranchConfig) -> list
         count = grid.shifts_per_axis(order)
         axis = (torch.arange(count, device=block.device) - (count - 1) / 2) * grid.shift_step_at(order)
         slack = allowance(block, images, radius, config, order)
-        levels.append(_Level(order, images.within(radius), axis, slack))
+        inside, slices = images.within(radius), None
+        if 8 * grid.rotation_count(order) * len(inside.plane) <= SHARED_BYTES:
+            rotations = grid.rotations(order, block.device)
+            slices = slice_block(block, rotations, inside.plane.frequencies)[..., 0]
+        levels.append(_Level(order, inside, axis, slack, slices))
     return levels
 
 

@@ -66,9 +66,10 @@ def sorted_out() -> RunState:
 
 
 def test_classes_of_a_composition_are_told_apart() -> None:
+    """Measured: all but one particle in the right class, 5.2 degrees, on children 7.5 degrees apart."""
     state, (_, truth) = sorted_out(), moving_set(300, "assembly")
-    assert accuracy(state, truth) > 0.9
-    assert rotation_error_deg(state, truth) < 8
+    assert accuracy(state, truth) > 0.95
+    assert rotation_error_deg(state, truth) < 6.5
     evidence = [r["log_evidence"] for r in state.history if r["stage"] == "classes and poses"]
     assert evidence[-1] > evidence[1]
 
@@ -77,10 +78,10 @@ def test_classes_are_latents_whose_volumes_are_the_classes_maps() -> None:
     state, (_, truth) = sorted_out(), moving_set(300, "assembly")
     assert state.model.candidates.latents.shape == (300, 1)
     assert state.maps.shape[0] == 2
-    assert latent_knn(state, truth) > 0.9
+    assert latent_knn(state, truth) > 0.95
     population = np.bincount(state.kept["classes"].numpy(), minlength=2) / 300
     told = [r["populations"] for r in state.history if "populations" in r][-1]
-    assert np.allclose(population, told, atol=0.1)
+    assert np.allclose(population, told, atol=0.05)
 
 
 def variability(latent_dim: int = 2, count: int = 400) -> tuple[RunState, Truth]:
@@ -119,5 +120,5 @@ def test_the_whole_recipe_sorts_a_composition() -> None:
     cache, truth = moving_set(1000, "assembly")
     config = EngineConfig(**SMALL, latent_dim=0, classes=2, start_updates=20, restarts=4)
     state = run(find_recipe("multiclass", PoseSource.FOUND).plan(config), Context(cache, config))
-    assert accuracy(state, truth) > 0.9
-    assert rotation_error_deg(state, truth) < 8
+    assert accuracy(state, truth) > 0.95
+    assert rotation_error_deg(state, truth) < 6.5

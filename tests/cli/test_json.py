@@ -32,6 +32,8 @@ def words_of(command: str, run: Path, simulated: Path, out: Path) -> list[object
         "export": [run, "-o", out, "--what", "csv"],
         "convert": [truth, "-o", out.with_suffix(".npz")],
         "evaluate": [run, "--truth", simulated],
+        "embed": [run, simulated / "particles.star", "-o", out],
+        "grid": [],
         "recipes": [],
     }
     return [command, *ways[command], "--json"]
@@ -50,9 +52,13 @@ SAID = {
     "export": {"files"},
     "convert": {"particles", "written"},
     "evaluate": {"rot_median_deg"},
+    "embed": {"particles", "latent_dim", "output"},
+    "grid": {"rows"},
     "recipes": {"recipes"},
 }
 SERVES, TAKES_LONG = "dashboard", "demo"
+RUNS_OTHERS = "compare"
+"""Its one object is looked at where its runs are made, in test_recipes.py."""
 
 
 def told(done: Done) -> dict:
@@ -62,7 +68,7 @@ def told(done: Done) -> dict:
 
 
 def test_every_command_is_tested_here() -> None:
-    assert {*SAID, SERVES, TAKES_LONG} == set(COMMANDS)
+    assert {*SAID, SERVES, TAKES_LONG, RUNS_OTHERS} == set(COMMANDS)
 
 
 @pytest.mark.parametrize("command", SAID)

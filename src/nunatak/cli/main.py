@@ -16,6 +16,7 @@ COMMANDS = {
     "reconstruct": "maps from particles whose poses are given",
     "heterogeneity": "latents and volumes from particles whose poses are given",
     "resume": "go on with a run that was stopped",
+    "embed": "poses and latents of new particles, with a finished run's model",
     "volumes": "maps at latent positions of a finished run",
     "analyze": "landscape, clusters, paths, free energies and the report of a finished run",
     "select": "a subset of a run's particles as .star or .cs",
@@ -23,7 +24,9 @@ COMMANDS = {
     "convert": "poses and CTFs between cryoDRGN, RELION and cryoSPARC",
     "dashboard": "the run in a browser, live or finished",
     "evaluate": "a run against the truth of its simulation",
-    "recipes": "the recipes that abinit knows",
+    "compare": "recipes beside each other on particles with a known truth: one table",
+    "grid": "how many poses an exhaustive search looks at, and what it costs",
+    "recipes": "the recipes that abinit and heterogeneity know",
 }
 
 ENGINE = {"demo", "abinit", "reconstruct", "heterogeneity", "resume"}

@@ -38,7 +38,7 @@ def is_compiled(tensor: Tensor) -> bool:
 
 
 def to_device(tree: Tree, device: torch.device | str) -> Tree:
-    """A tensor, or a tree of dataclasses and tuples that hold tensors, on a device; the rest as it is."""
+    """A tensor, or a tree of dataclasses, tuples and dictionaries of tensors, on a device; the rest as is."""
     return _moved(tree, torch.device(device))
 
 
@@ -49,6 +49,8 @@ def _moved(tree: Any, device: torch.device) -> Any:
         return replace(tree, **{f.name: _moved(getattr(tree, f.name), device) for f in fields(tree)})
     if isinstance(tree, tuple):
         return tuple(_moved(item, device) for item in tree)
+    if isinstance(tree, dict):
+        return {key: _moved(item, device) for key, item in tree.items()}
     return tree
 
 

@@ -6,16 +6,19 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from nunatak.reconstruct.neural_config import TrainingParameters
+from nunatak.reconstruct.recipe_config import RecipeParameters
 
-class EngineConfig(BaseModel):
-    """Parameters of `nunatak abinit`, `reconstruct` and `heterogeneity`; units are in the names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class CoreParameters(BaseModel):
+    """Parameters of the default engine; other recipes share most of them."""
 
     latent_dim: int = Field(
         4, ge=0, le=16, description="Dimensions of the conformational latent; 0 is homogeneous."
     )
-    recipe: str = Field("nunatak", description="Which recipe to run.")
+    recipe: str = Field(
+        "nunatak", description="Which recipe to run: `nunatak recipes` lists them; the default is the engine."
+    )
     seed: int = Field(0, ge=0, description="Seed of every random choice.")
     particle_diameter_A: float | None = Field(
         None, gt=0, description="Diameter of the spherical mask; by default 84 % of the box."
@@ -53,6 +56,12 @@ class EngineConfig(BaseModel):
     contrast_sd: float = Field(
         0.0, ge=0, description="Spread of per-image contrast to allow; 0 keeps it at 1."
     )
+
+
+class EngineConfig(TrainingParameters, RecipeParameters, CoreParameters):
+    """Parameters of `nunatak abinit`, `reconstruct` and `heterogeneity`; units are in the names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def mask_radius_fraction(config: EngineConfig, extent_A: float) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from nunatak.reconstruct.recipes import Recipe
+from nunatak.reconstruct.stages import Plan
 from nunatak.reconstruct.state import Context, Outcome, RunState
 
 
@@ -39,7 +39,7 @@ class Listener(Protocol):
         """Called after each pass; the last record of the history is new."""
 
 
-def _fraction(recipe: Recipe, state: RunState, within: float) -> float:
+def _fraction(recipe: Plan, state: RunState, within: float) -> float:
     costs = [stage.cost * stage.limit for stage in recipe.stages]
     done = sum(costs[: state.stage])
     if state.stage < len(costs):
@@ -48,7 +48,7 @@ def _fraction(recipe: Recipe, state: RunState, within: float) -> float:
 
 
 def run(
-    recipe: Recipe, context: Context, state: RunState | None = None, listeners: Sequence[Listener] = ()
+    recipe: Plan, context: Context, state: RunState | None = None, listeners: Sequence[Listener] = ()
 ) -> RunState:
     """Run the stages of a recipe to the end, from the beginning or from the state of a checkpoint."""
     state = RunState() if state is None else state

@@ -42,8 +42,8 @@ def orient_pass(state: RunState, context: Context) -> RunState:
     record = {"restart": label, "structure_gain": gain, "structure_gain_error": error}
     if not gain > max(1.0, 4 * error):
         found = replace(state, history=(*state.history, record), outcome=Outcome.NO_STRUCTURE)
-        return replace(found, model=_global_search(start, context))
-    model = _global_search(start, context)
+        return replace(found, model=global_search(start, context))
+    model = global_search(start, context)
     radius = max(4, start_radius(context) - 2)
     plan = SearchPlan(radius, tangent_offsets(7.5), 3, local_prior(context, start.shift_sd_px))
     moved, _ = search_locally(
@@ -65,7 +65,7 @@ def local_prior(context: Context, shift_sd_px: float, latent: bool = True) -> Lo
     return LocalPrior(shift_sd_px=max(shift_sd_px, 1.0), scale_sd=context.config.contrast_sd, latent=latent)
 
 
-def _global_search(start: ConsensusState, context: Context) -> Model:
+def global_search(start: ConsensusState, context: Context) -> Model:
     """A model whose poses are each particle's best on the grid."""
     images, count = context.polar, len(context.cache)
     radius = radius_at(start.update, context.consensus)

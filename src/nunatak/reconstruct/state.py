@@ -47,6 +47,9 @@ class RunState:
     pose_change_deg : float
         Median over particles in the last pass.
     confidence, junk : (n,) float32 or None
+    kept : dict
+        What a recipe's parts keep for their later passes, by the part's name: tensors, plain values, tuples
+        and dictionaries of them. Passes make a new dictionary and change none.
     history : tuple of dict
         One record per pass.
     outcome : Outcome
@@ -61,6 +64,7 @@ class RunState:
     pose_change_deg: float = float("inf")
     confidence: Tensor | None = None
     junk: Tensor | None = None
+    kept: dict[str, Any] = field(default_factory=dict)
     history: tuple[dict[str, Any], ...] = ()
     outcome: Outcome = Outcome.RUNNING
 

@@ -19,7 +19,8 @@ from nunatak.particles.dataset import Particles
 from nunatak.particles.reading import read_particles
 from nunatak.reconstruct.loop import Listener, run
 from nunatak.reconstruct.prepare import prepare
-from nunatak.reconstruct.recipes import Recipe, find_recipe, fixed_poses
+from nunatak.reconstruct.recipes import find_recipe
+from nunatak.reconstruct.stages import Plan, PoseSource
 from nunatak.reconstruct.state import Context, RunState
 from nunatak.runs.checkpoint import load_checkpoint, save_checkpoint
 from nunatak.runs.folder import RunReport, append_history, write_results
@@ -73,7 +74,7 @@ def read_input(config: InputConfig, require_images: bool = True) -> Particles:
 
 def _prepare(job: JobConfig, device: torch.device) -> tuple[Particles, Context]:
     """Everything that can be refused is refused here, the cheapest first and before any folder is made."""
-    recipe_of(job)
+    plan = recipe_of(job)
     particles = read_input(job.input)
     require_enough(particles)
     if not job.input.no_ctf:
@@ -81,14 +82,16 @@ def _prepare(job: JobConfig, device: torch.device) -> tuple[Particles, Context]:
     if job.command != "abinit":
         require_poses(particles)
     require_sensible(particles, job.engine)
+    plan.check(job.engine, particles)
     context = prepare(particles, job.engine, use_poses=job.command != "abinit", device=device)
     require_contrast(context.cache)
     return particles, context
 
 
-def recipe_of(job: JobConfig) -> Recipe:
+def recipe_of(job: JobConfig) -> Plan:
     """The stages that a job goes through."""
-    return find_recipe(job.engine) if job.command == "abinit" else fixed_poses(job.engine)
+    poses = PoseSource.FOUND if job.command == "abinit" else PoseSource.GIVEN
+    return find_recipe(job.engine.recipe, poses).plan(job.engine)
 
 
 def start_run(job: JobConfig, folder: Path, command: str, listeners: Sequence[Listener] = ()) -> RunReport:

@@ -26,6 +26,7 @@ from nunatak.reconstruct.model import Model
 from nunatak.reconstruct.state import Outcome, RunState
 from nunatak.runs.job import JobConfig
 from nunatak.runs.tensors import write_tensors
+from nunatak.runs.trained import stored_volume
 from nunatak.runs.verdict import particle_warnings, sentence
 from nunatak.volumes.fsc import resolution_A
 from nunatak.volumes.maps import change_box, mirrored
@@ -77,7 +78,7 @@ def write_results(folder: Path, particles: Particles, cache: ImageCache, report:
     model = state.model
     if model is None:
         raise RunError("The run ended without a pose for any particle.")
-    _write_particles(folder, particles, cache, state, flip)
+    write_particle_files(folder, particles, cache, state, flip)
     box, pixel = cache.plane.box_px, cache.pixel_size_A
     whole = state.maps if state.maps is not None else model.maps.mean(0)
     hand = mirrored if flip else (lambda maps: maps)
@@ -90,14 +91,21 @@ def write_results(folder: Path, particles: Particles, cache: ImageCache, report:
     if model.latent_dim:
         write_npy(folder / "latents.npy", model.candidates.latents.numpy().astype(np.float32))
         write_npy(folder / "latents_covariance.npy", model.covariances.numpy().astype(np.float32))
-    stored = {"pixel_size_A": repr(pixel), "particles": str(len(cache))}
-    write_tensors(folder / "model.safetensors", {"maps": whole.contiguous()}, stored)
+    tensors, stored = (
+        {"maps": whole.contiguous()},
+        {"pixel_size_A": repr(pixel), "particles": str(len(cache))},
+    )
+    if "decoder" in state.kept:
+        trained, told = stored_volume(state.kept["decoder"], flip)
+        tensors, stored = tensors | trained, stored | told
+    write_tensors(folder / "model.safetensors", tensors, stored)
     write_json(folder / "summary.json", _summary(cache, report))
 
 
-def _write_particles(
+def write_particle_files(
     folder: Path, particles: Particles, cache: ImageCache, state: RunState, flip: bool
 ) -> None:
+    """particles.star, and particles.cs where the input was one: every input row with what was found."""
     model, table = state.model, particles.table
     if model is None or not isinstance(table, ParticleFile):
         return
@@ -105,6 +113,8 @@ def _write_particles(
     added["rlnRandomSubset"] = model.halves.numpy() + 1
     if state.confidence is not None:
         added["nunatakPoseConfidence"] = np.round(state.confidence.numpy().astype(np.float64), 6)
+    if "classes" in state.kept:
+        added["rlnClassNumber"] = state.kept["classes"].numpy() + 1
     if state.junk is not None:
         added["nunatakJunk"] = np.round(state.junk.numpy().astype(np.float64), 6)
     write_particles_star(folder / "particles.star", table, added)
@@ -131,7 +141,7 @@ def _summary(cache: ImageCache, report: RunReport) -> dict[str, Any]:
         "particles": len(cache),
         "box_px": cache.plane.box_px,
         "pixel_size_A": cache.pixel_size_A,
-        "latent_dim": report.job.engine.latent_dim,
+        "latent_dim": report.state.model.latent_dim if report.state.model else 0,
         "wall_s": round(report.wall_s, 2),
         "peak_memory_MB": round(report.peak_memory_MB, 1),
         "warnings": [

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nunatak.core.errors import InputError
-from nunatak.reconstruct.recipes import Recipe
+from nunatak.reconstruct.stages import Plan
 from nunatak.runs.execute import recipe_of
 from nunatak.runs.job import read_config
 
@@ -172,14 +172,14 @@ def read_progress(folder: Path, now_s: float | None = None) -> RunProgress:
     )
 
 
-def _recipe(folder: Path) -> Recipe | None:
+def _recipe(folder: Path) -> Plan | None:
     try:
         return recipe_of(read_config(folder / "config.toml"))
     except InputError:
         return None
 
 
-def _fraction_done(recipe: Recipe, stage: int, passes: int) -> float:
+def _fraction_done(recipe: Plan, stage: int, passes: int) -> float:
     """As the loop counts it: expected costs of what is done over those of everything."""
     costs = [item.cost * item.limit for item in recipe.stages]
     return (sum(costs[:stage]) + recipe.stages[stage].cost * passes) / sum(costs)

@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -29,12 +28,12 @@ from nunatak.geometry.so3_grid import cell_rotations, child_cells, rotation_grid
 from nunatak.projection import slices
 from nunatak.search import hierarchical_kernels as kernels
 from nunatak.search.candidates import ImageSamples
+from nunatak.search.marching import frequency_march
 from nunatak.search.marginal import ImageBatch, shift_phases
 from nunatak.search.polar import PolarPlane, polar_plane, polar_samples, polar_transform
+from nunatak.search.published import PublishedParameters
 from nunatak.search.slice_bank import SliceBank, scoring_dtype, slice_bank
 from nunatak.volumes.maps import working_box
-
-Schedule = Literal["linear", "doubling"]
 
 PADDING = 2
 # Images in memory at a time as rows, and as scores over the whole grid with every shift.
@@ -43,43 +42,14 @@ GRID_CHUNK = 8
 
 
 @dataclass(frozen=True)
-class HierarchicalConfig:
-    """The search's parameters under their published names; lengths in pixels of the particles' box.
+class HierarchicalConfig(PublishedParameters):
+    """The search's parameters, found consistent, and what follows from them.
 
-    Attributes
-    ----------
-    l_start, l_end : int
-        Fourier radius of the coarse grid and of the last level, in Fourier pixels.
-    n_iter : int
-        Levels after the coarse grid.
-    t_extent : float
-        Half the width of the square of trial shifts.
-    t_n_grid : int
-        Trial shifts along each axis for a grid of HEALPix order 1, doubled with each further order as
-        published, so 14 x 14 at order 2: `shifts_per_axis`.
-    t_x_shift, t_y_shift : float
-        Centre of the square.
-    no_trans_search_at_pose_search : bool
-        Try the centre of the square only.
-    n_kept_poses : int
-        Poses kept at every level.
-    base_healpy : int
-        HEALPix order of the coarse grid.
-    schedule : "linear" or "doubling"
-        How the radius grows, see frequency_march.
+    Raises
+    ------
+    InputError
+        l_start beyond l_end, or a count below 1.
     """
-
-    l_start: int = 12
-    l_end: int = 32
-    n_iter: int = 4
-    t_extent: float = 20.0
-    t_n_grid: int = 7
-    t_x_shift: float = 0.0
-    t_y_shift: float = 0.0
-    no_trans_search_at_pose_search: bool = False
-    n_kept_poses: int = 8
-    base_healpy: int = 2
-    schedule: Schedule = "linear"
 
     def __post_init__(self) -> None:
         require(
@@ -132,17 +102,6 @@ class KeptPoses:
     def margin(self) -> Tensor:
         """(n,) how much the best pose's score exceeds the second best's."""
         return self.scores[:, 0] - self.scores[:, min(1, self.scores.shape[1] - 1)]
-
-
-def frequency_march(l_start: int, l_end: int, n_iter: int, schedule: Schedule = "linear") -> tuple[int, ...]:
-    """Fourier radius of the coarse grid and of each of `n_iter` levels.
-
-    "linear" takes equal steps (cryoDRGN-AI); "doubling" doubles up to the end and stays there (cryoSPARC).
-    """
-    if schedule == "doubling":
-        return tuple(min(l_end, l_start * 2**level) for level in range(n_iter + 1))
-    step = (l_end - l_start) / max(n_iter, 1)
-    return tuple(round(l_start + step * level) for level in range(n_iter + 1))
 
 
 def shift_axis(config: HierarchicalConfig, level: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""`nunatak recipes`: the recipes that abinit knows, a line each."""
+"""`nunatak recipes`: the named methods, a line each."""
 
 from __future__ import annotations
 
@@ -14,8 +14,16 @@ def run(words: list[str]) -> Result:
     """Run the command; what it found."""
     parse(Options, words, "recipes", "List the recipes.")
     from nunatak.reconstruct.config import EngineConfig
-    from nunatak.reconstruct.recipes import ab_initio
+    from nunatak.reconstruct.recipes import RECIPES
 
-    recipe = ab_initio(EngineConfig())
-    told = [{"name": recipe.name, "summary": recipe.summary}]
-    return Result({"recipes": told}, [f"{recipe.name:<14}{recipe.summary}"])
+    told = [
+        {
+            "name": recipe.name,
+            "summary": recipe.summary,
+            "poses": recipe.poses.value,
+            "stages": [stage.name for stage in recipe.plan(EngineConfig()).stages],
+        }
+        for recipe in RECIPES
+    ]
+    lines = [f"{recipe.name:<18}poses {recipe.poses.value:<7}{recipe.summary}" for recipe in RECIPES]
+    return Result({"recipes": told}, lines)

@@ -1,0 +1,97 @@
+"""`nunatak compare`: recipes beside each other on one particle set with a known truth."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+from pydantic import Field
+from tyro.conf import Positional
+
+from nunatak.cli.options import CommonOptions, Output, parse
+from nunatak.cli.results import Result
+from nunatak.core.errors import InputError, require
+
+
+class Options(CommonOptions):
+    """Options of the command."""
+
+    particles: Positional[Path] = Field(description="Particle file without poses.")
+    truth: Path = Field(description="Folder that `nunatak simulate` wrote.")
+    recipes: str = Field(description="Names of recipes separated by commas; `nunatak recipes` lists them.")
+    output: Output = Field(Path("compare"), description="Folder for the runs and the table.")
+    posed: Path | None = Field(
+        None, description="The same rows with poses, for recipes that take them; TRUTH/truth.star by default."
+    )
+    latent_dim: int = Field(4, ge=0, le=16, description="Dimensions of the latent, for every recipe.")
+    options: str = Field("", description="Further options of every run, as one text.")
+    volumes: int = Field(20, ge=1, description="Particles whose maps are scored against the truth.")
+    originals: Path | None = Field(
+        None, description="CSV with the figures of other programs: column recipe, and those of compare.csv."
+    )
+
+
+def run(words: list[str]) -> Result:
+    """Run the command; what it found."""
+    about = "Run recipes on one particle set with a known truth, and compare them in a table."
+    options = parse(Options, words, "compare", about)
+    from nunatak.export.comparison import comparison_figure
+    from nunatak.io.atomic import atomic_path, write_text
+    from nunatak.metrics.comparison import csv_table, markdown_table, rows_from_csv
+    from nunatak.particles.reading import read_particles
+    from nunatak.particles.truth import read_truth
+    from nunatak.runs.compare import (
+        Comparison,
+        compare_recipes,
+        defaults_for,
+        recipes_named,
+        require_posed,
+    )
+
+    recipes = recipes_named([name.strip() for name in options.recipes.split(",") if name.strip()])
+    others = (
+        [] if options.originals is None else rows_from_csv(_read(options.originals), str(options.originals))
+    )
+    beside = options.truth / "truth.star"
+    posed = options.posed or (beside if beside.exists() else None)
+    comparison = Comparison(
+        options.particles, posed, options.truth, _shared_options(options), options.volumes
+    )
+    require_posed(comparison, recipes)
+    particles, truth = read_particles(options.particles), read_truth(options.truth)
+    require(
+        len(particles) == len(truth),
+        f"{options.particles} holds {len(particles)} particles, but the truth has {len(truth)}: give the "
+        "truth of these particles.",
+    )
+    table = options.output / "compare.csv"
+    require(not table.exists(), f"{options.output} already holds a comparison: choose another folder.")
+    options.output.mkdir(parents=True, exist_ok=True)
+    rows = compare_recipes(
+        recipes, comparison, options.output, defaults_for(particles, comparison.options), _say
+    )
+    rows += others
+    write_text(table, csv_table(rows))
+    write_text(options.output / "compare.md", markdown_table(rows))
+    with atomic_path(options.output / "compare.svg") as path:
+        comparison_figure(rows, len(recipes)).savefig(path, format="svg")
+    told = [{"recipe": row.name, **row.figures, "remark": row.remark} for row in rows]
+    files = [table, options.output / "compare.md", options.output / "compare.svg"]
+    return Result({"rows": told, "files": files}, markdown_table(rows).splitlines())
+
+
+def _shared_options(options: Options) -> tuple[str, ...]:
+    machine = ["--device", options.device, "--threads", str(options.threads), "--seed", str(options.seed)]
+    return (*machine, "--latent-dim", str(options.latent_dim), *shlex.split(options.options))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): a CSV table was expected.") from error
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)

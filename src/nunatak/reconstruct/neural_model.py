@@ -1,0 +1,224 @@
+"""Trained volume and encoder as plain tensors between passes, and as modules within one.
+
+What a checkpoint keeps is dictionaries of parameters and of the optimiser's moments, in RunState.kept under
+"trained". Modules are made anew for each pass from the configuration and filled, so nothing else holds state.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nunatak.core.device import CPU
+from nunatak.latent.encoder import Encoder
+from nunatak.latent.encoder_config import EncoderConfig
+from nunatak.latent.placing import Placing, placing
+from nunatak.reconstruct.config import EngineConfig
+from nunatak.reconstruct.neural_views import expected_amplitude, signal_power
+from nunatak.reconstruct.state import Context, RunState
+from nunatak.volumes.field_config import CoordinateConfig, FieldShape, GridConfig
+from nunatak.volumes.grid_field import GridField
+from nunatak.volumes.making import FieldPlan, TrainableField, field_with, new_field
+from nunatak.volumes.maps import working_box
+
+BETAS = (0.9, 0.99)
+# Times a network's, for batches of a grid's usual size: its voxels are of unit size.
+VOXEL_RATE = 100.0
+BATCHES = {"network": 32, "grid": 128}
+LEAST_STEPS, LEAST_BATCH = 16, 16
+LAST_RATE = 0.01
+WARM_UP = 1 / 3
+_FIELD, _ENCODER = 31, 32
+
+
+class Networks(nn.Module):
+    """A volume, and an encoder where the recipe has one."""
+
+    decoder: TrainableField
+    encoder: Encoder | None
+
+    def __init__(self, decoder: TrainableField, encoder: Encoder | None) -> None:
+        super().__init__()
+        self.decoder, self.encoder = decoder, encoder
+
+    @property
+    def reading(self) -> Encoder:
+        """The encoder, for passes of recipes that have one.
+
+        Raises
+        ------
+        TypeError
+            There is none.
+        """
+        if self.encoder is None:
+            raise TypeError("this pass needs an encoder, and its recipe has made none")
+        return self.encoder
+
+
+@dataclass(frozen=True)
+class Training:
+    """Modules and what their losses need, for the length of a pass.
+
+    Attributes
+    ----------
+    networks : Networks
+    optimiser : torch.optim.Adam
+    noise_variance : (shells,) float32
+    signal : (m,) float32
+        Expected |slice|^2 at the half-plane's samples.
+    radius_px : int
+    placing : Placing or None
+        How images are placed for the encoder, where it sees them so.
+    """
+
+    networks: Networks
+    optimiser: torch.optim.Adam
+    noise_variance: Tensor
+    signal: Tensor
+    radius_px: int
+    placing: Placing | None = None
+
+
+def field_plan(context: Context) -> FieldPlan:
+    """The volume that a configuration asks for."""
+    config, radius = context.config, context.limit_px
+    box = min(working_box(radius), context.cache.plane.box_px)
+    shape = FieldShape(box, min(radius, (box - 1) // 2), config.latent_dim)
+    network = CoordinateConfig(width=config.decoder_width, layers=config.decoder_layers)
+    grid = GridConfig(rank=config.decoder_rank, mask_radius_fraction=context.mask_fraction)
+    return FieldPlan(config.decoder, shape, network, grid)
+
+
+def batch_size(context: Context) -> int:
+    """Images per step: a grid is transformed once a step, a network costs the same for every image.
+
+    Of few images as many as leave LEAST_STEPS in an epoch: networks need steps more than they need images.
+    """
+    fitting = max(LEAST_BATCH, len(context.cache) // LEAST_STEPS)
+    return context.config.batch or min(BATCHES[context.config.decoder], fitting)
+
+
+def divergence_weight(config: EngineConfig, progress: float = 1.0) -> float:
+    """Beta: one over the number of latents where it is not given, as in cryoDRGN.
+
+    It grows to that from zero over the first third of the training: from the start it keeps an encoder, whose
+    volume does not yet depend on what it says, from saying anything (Bowman et al. 2016).
+    """
+    beta = config.beta if config.beta is not None else 1 / max(config.latent_dim, 1)
+    return beta * min(1.0, progress / WARM_UP)
+
+
+def learning_rate(rate: float, progress: float) -> float:
+    """A rate along a cosine, from itself to LAST_RATE of it, at a progress from 0 to 1."""
+    return rate * (LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * min(max(progress, 0), 1))))
+
+
+def started(
+    context: Context, noise_variance: Tensor, with_encoder: bool, mean: Tensor | None = None
+) -> dict[str, Any]:
+    """Untrained networks, as kept.
+
+    Parameters
+    ----------
+    mean : (d, d, d), optional
+        Where poses are known. A grid begins with this map, a network with nothing; an encoder may see
+        residuals from it, placed in its frame.
+    """
+    plan, signal = field_plan(context), signal_power(context.cache, noise_variance, context.image_power)
+    amplitude = expected_amplitude(signal, noise_variance)[: plan.shape.radius_px + 1]
+    field = new_field(plan, amplitude, context.generator(_FIELD))
+    if mean is not None and isinstance(field, GridField):
+        field.begin_with(mean[None])
+    encoder: Encoder | None = None
+    placed: dict[str, Tensor] = {}
+    if with_encoder:
+        inputs = 2 * context.cache.plane.count_within(plan.shape.radius_px)
+        if mean is not None and context.config.encoder == "placed":
+            placed = {"mean": mean}
+            inputs = placing(mean, plan.shape.radius_px, context.mask_fraction).features
+        encoder = _new_encoder(context, inputs)
+    parameters = _detached(Networks(field, encoder).state_dict())
+    return {
+        **placed,
+        "plan": plan.text(),
+        "parameters": parameters,
+        "moments": {},
+        "noise_variance": noise_variance,
+        "signal": signal,
+    }
+
+
+def _new_encoder(context: Context, inputs: int) -> Encoder:
+    config = context.config
+    sizes = EncoderConfig(config.encoder_width, config.encoder_layers)
+    made = Encoder(inputs, config.latent_dim, sizes, context.generator(_ENCODER))
+    return made.to(context.device)
+
+
+def _detached(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+
+def resumed(state: RunState, context: Context) -> Training:
+    """Modules and optimiser as the last pass left them."""
+    kept, plan = state.kept["trained"], field_plan(context)
+    parameters: dict[str, Tensor] = kept["parameters"]
+    mine = {n.removeprefix("decoder."): t for n, t in parameters.items() if n.startswith("decoder.")}
+    theirs = {n.removeprefix("encoder."): t for n, t in parameters.items() if n.startswith("encoder.")}
+    encoder = None
+    if theirs:
+        encoder = _new_encoder(context, theirs["network.first.weight"].shape[1])
+        encoder.load_state_dict(theirs)
+    networks = Networks(field_with(plan, mine), encoder)
+    optimiser = _optimiser(networks, context)
+    _load_moments(optimiser, networks, kept["moments"])
+    radius = plan.shape.radius_px
+    shells = context.cache.plane.shells[: context.cache.plane.count_within(radius)]
+    where = placing(kept["mean"], radius, context.mask_fraction) if "mean" in kept else None
+    return Training(networks, optimiser, kept["noise_variance"], kept["signal"][shells], radius, where)
+
+
+def _optimiser(networks: Networks, context: Context) -> torch.optim.Adam:
+    named = dict(networks.named_parameters())
+    voxels = [p for name, p in named.items() if name == "decoder.voxels"]
+    others = [p for name, p in named.items() if name != "decoder.voxels"]
+    # Steps of smaller batches are noisier, and there are more of them.
+    share = min(1.0, batch_size(context) / BATCHES["grid"])
+    groups = [(others, 1.0), (voxels, VOXEL_RATE * share)]
+    made = [{"params": members, "factor": factor} for members, factor in groups if members]
+    return torch.optim.Adam(made, lr=context.config.learning_rate, betas=BETAS)
+
+
+def _load_moments(optimiser: torch.optim.Adam, networks: Networks, moments: dict[str, Tensor]) -> None:
+    for name, parameter in networks.named_parameters():
+        for part in ("step", "exp_avg", "exp_avg_sq"):
+            if f"{name}.{part}" in moments:
+                kept = moments[f"{name}.{part}"].clone()
+                # The count of steps stays on the CPU, where the optimiser keeps it.
+                on_host = part == "step"
+                optimiser.state[parameter][part] = torch.tensor(float(kept), device=CPU) if on_host else kept
+
+
+def kept_after(state: RunState, training: Training, **changed: Any) -> dict[str, Any]:
+    """RunState.kept with what a pass has made of the networks, and other changes to "trained"."""
+    moments = {
+        f"{name}.{part}": value.detach().clone()
+        for name, parameter in training.networks.named_parameters()
+        for part, value in training.optimiser.state.get(parameter, {}).items()
+    }
+    parameters = _detached(training.networks.state_dict())
+    trained = {**state.kept["trained"], "parameters": parameters, "moments": moments, **changed}
+    return {**state.kept, "trained": trained}
+
+
+def descend(training: Training, loss: Tensor, rate: float) -> None:
+    """One step of the networks down a loss, at a learning rate."""
+    training.optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    for group in training.optimiser.param_groups:
+        group["lr"] = rate * group["factor"]
+    training.optimiser.step()

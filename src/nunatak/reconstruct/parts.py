@@ -1,0 +1,67 @@
+"""The default engine's parts. A part gives the stages for a configuration, so recipes share them freely."""
+
+from __future__ import annotations
+
+from nunatak.reconstruct import passes
+from nunatak.reconstruct.config import EngineConfig
+from nunatak.reconstruct.fixed import fixed_grow_pass, given_poses_pass
+from nunatak.reconstruct.frames import frame_pass
+from nunatak.reconstruct.orient import orient_pass
+from nunatak.reconstruct.stages import Stage
+from nunatak.reconstruct.starts import agreed, decided, open_pass, race_length, race_pass
+from nunatak.reconstruct.state import RunState
+
+
+def random_starts(config: EngineConfig) -> tuple[Stage, ...]:
+    """A map from nothing: a race of random starts on small batches."""
+
+    def settled(state: RunState) -> bool:
+        return decided(state, config.start_updates)
+
+    return (
+        Stage("random starts", open_pass, config.restarts, agreed),
+        Stage("race of the starts", race_pass, race_length(config.restarts), settled),
+    )
+
+
+def global_orientation(config: EngineConfig) -> tuple[Stage, ...]:
+    """A pose for every particle, over the whole grid, then locally; or the verdict that there is none."""
+    return (Stage("orienting all particles", orient_pass, 1, cost=2.0),)
+
+
+def local_refinement(config: EngineConfig) -> tuple[Stage, ...]:
+    """Homogeneous refinement of poses by half-sets; two passes of it where latents follow."""
+    if config.latent_dim:
+        return (Stage("consensus refinement", passes.refine_pass, 2),)
+    return (Stage("refinement", passes.refine_pass, config.refine_passes, passes.settled),)
+
+
+def joint_subspace(config: EngineConfig) -> tuple[Stage, ...]:
+    """Latents in closed form and poses, together, ending in independent half-sets and in one frame."""
+    if not config.latent_dim:
+        return ()
+    cost = 1 + 0.2 * config.latent_dim
+    return (
+        Stage("growing the subspace", passes.grow_pass, config.grow_passes, cost=0.5 * cost),
+        Stage("poses and latents", passes.joint_pass, config.joint_passes, cost=2 * cost),
+        Stage("independent half-sets", passes.split_pass, 2, cost=cost),
+        Stage("one frame for all states", frame_pass, 1, cost=2 * cost),
+        Stage("settling in the frame", passes.settle_pass, 2, cost=0.5 * cost),
+    )
+
+
+def given_poses(config: EngineConfig) -> tuple[Stage, ...]:
+    """Half maps from the poses of the particle file."""
+    return (Stage("maps from given poses", given_poses_pass, 1),)
+
+
+def held_subspace(config: EngineConfig) -> tuple[Stage, ...]:
+    """Latents in closed form at poses that stay as they are."""
+    if not config.latent_dim:
+        return ()
+    return (Stage("growing the subspace", fixed_grow_pass, config.grow_passes),)
+
+
+def final_maps(config: EngineConfig) -> tuple[Stage, ...]:
+    """Maps as far as the half-sets agree, confidence and junk probability: the last part of every recipe."""
+    return (Stage("final maps and confidence", passes.finish_pass, 1, cost=1.5, always=True),)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from nunatak import __version__
+from nunatak.core.collective import Group
 from nunatak.core.device import CPU, to_device
 from nunatak.core.errors import InputError, require
 from nunatak.io.atomic import write_text
@@ -26,7 +28,8 @@ from nunatak.runs.checkpoint import load_checkpoint, save_checkpoint
 from nunatak.runs.folder import RunReport, append_history, write_results
 from nunatak.runs.job import Device, InputConfig, JobConfig, config_text, read_config
 from nunatak.runs.limits import require_contrast, require_free, require_sensible
-from nunatak.runs.machine import peak_memory_MB, use_machine
+from nunatak.runs.machine import meet, peak_memory_MB, use_machine
+from nunatak.runs.memory import Provision, provide, write_plan
 
 
 @dataclass
@@ -72,7 +75,9 @@ def read_input(config: InputConfig, require_images: bool = True) -> Particles:
     )
 
 
-def _prepare(job: JobConfig, device: torch.device) -> tuple[Particles, Context]:
+def _prepare(
+    job: JobConfig, device: torch.device, group: Group, folder: Path, say: Callable[[str], None]
+) -> Prepared:
     """Everything that can be refused is refused here, the cheapest first and before any folder is made."""
     plan = recipe_of(job)
     particles = read_input(job.input)
@@ -83,9 +88,25 @@ def _prepare(job: JobConfig, device: torch.device) -> tuple[Particles, Context]:
         require_poses(particles)
     require_sensible(particles, job.engine)
     plan.check(job.engine, particles)
-    context = prepare(particles, job.engine, use_poses=job.command != "abinit", device=device)
+    provision = provide(job, particles, group, folder, device)
+    on_disk = provision.memory.on_disk
+    if on_disk:
+        say(provision.sentence)
+    use_poses = job.command != "abinit"
+    context = prepare(particles, job.engine, use_poses, device=device, plan=provision.cache)
     require_contrast(context.cache)
-    return particles, context
+    if not on_disk:  # nothing is said beside the one sentence that refuses an image
+        say(provision.sentence)
+    return Prepared(particles, context, provision)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A job that can begin: its particles, its images read, and how they are held."""
+
+    particles: Particles
+    context: Context
+    provision: Provision
 
 
 def recipe_of(job: JobConfig) -> Plan:
@@ -94,22 +115,34 @@ def recipe_of(job: JobConfig) -> Plan:
     return find_recipe(job.engine.recipe, poses).plan(job.engine)
 
 
-def start_run(job: JobConfig, folder: Path, command: str, listeners: Sequence[Listener] = ()) -> RunReport:
+def start_run(
+    job: JobConfig,
+    folder: Path,
+    command: str,
+    listeners: Sequence[Listener] = (),
+    say: Callable[[str], None] = lambda sentence: None,
+) -> RunReport:
     """Run a job from the beginning into a folder; a folder that holds a run is not overwritten.
+
+    Where several processes share the run, every one of them calls this, and the first one alone writes.
 
     Raises
     ------
     InputError
         The folder already holds a run, or the input cannot be used; nothing is written then.
     """
-    require_free(folder)
     # The number of threads is part of the numbers: sums in another order are other sums.
     device, threads = use_machine(job.device, job.threads)
+    group = meet(device)
+    if group.is_first:
+        require_free(folder)
     job = job.model_copy(update={"input": _absolute(job.input), "threads": threads})
-    prepared = _prepare(job, device)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "command.txt", command + "\n")
-    write_text(folder / "config.toml", config_text(job))
+    prepared = _prepare(job, device, group, folder, say)
+    if group.is_first:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_plan(folder, prepared.provision.memory)
+        write_text(folder / "command.txt", command + "\n")
+        write_text(folder / "config.toml", config_text(job))
     return _go_on(job, folder, prepared, RunState(), 0.0, listeners)
 
 
@@ -125,6 +158,7 @@ def resume_run(
     threads: int = 0,
     seed: int | None = None,
     device: Device | None = None,
+    say: Callable[[str], None] = lambda sentence: None,
 ) -> RunReport:
     """Go on from the last checkpoint, to the same numbers as without the stop.
 
@@ -136,6 +170,8 @@ def resume_run(
         Where it is given, it must be the run's.
     device : "auto", "cpu", "cuda" or None
         None computes where the run was told to begin; elsewhere the last digits differ.
+    say : function of a sentence
+        Told what is expected.
 
     Raises
     ------
@@ -146,41 +182,45 @@ def resume_run(
     begun = job.engine.seed
     require(seed in (None, begun), f"{folder} began with --seed {begun}: it cannot go on with {seed}.")
     chosen, _ = use_machine(device or job.device, threads or job.threads)
+    group = meet(chosen)
     saved = load_checkpoint(folder / "checkpoint", chosen)
     state, elapsed = saved if saved is not None else (RunState(), 0.0)
-    prepared = _prepare(job, chosen)
-    held, expected = (
-        len(prepared[0]),
-        len(prepared[0]) if state.model is None else len(state.model.candidates),
-    )
+    prepared = _prepare(job, chosen, group, folder, say)
+    held = len(prepared.particles)
+    expected = held if state.model is None else len(state.model.candidates)
     require(
         held == expected,
         f"{job.input.particles} has {held} particles, the run began with {expected}: the file has changed; "
         "start anew.",
     )
-    for part in folder.glob(".*.part"):  # what a kill left of a file that was being written
-        part.unlink(missing_ok=True)
-    append_history(folder, state, elapsed)
+    if group.is_first:
+        for part in folder.glob(".*.part"):  # what a kill left of a file that was being written
+            part.unlink(missing_ok=True)
+        append_history(folder, state, elapsed)
     return _go_on(job, folder, prepared, state, elapsed, listeners)
 
 
 def _go_on(
     job: JobConfig,
     folder: Path,
-    prepared: tuple[Particles, Context],
+    prepared: Prepared,
     state: RunState,
     elapsed_s: float,
     listeners: Sequence[Listener],
 ) -> RunReport:
-    particles, context = prepared
+    context = prepared.context
     keeper = CheckpointListener(folder, time.monotonic(), elapsed_s)
-    state = to_device(run(recipe_of(job), context, state, [keeper, *listeners]), CPU)
+    speaks, predicted = context.cache.share.is_first, prepared.provision.memory.peak_bytes / 1e6
+    state = to_device(run(recipe_of(job), context, state, [keeper, *listeners] if speaks else []), CPU)
     typed = folder / "command.txt"
     command = typed.read_text().strip() if typed.exists() else ""
     report = RunReport(
-        job, state, context.warnings, keeper.elapsed_s(), peak_memory_MB(), __version__, command
+        job, state, context.warnings, keeper.elapsed_s(), peak_memory_MB(), __version__, command, predicted
     )
-    write_results(folder, particles, context.cache, report)
+    if speaks:
+        write_results(folder, prepared.particles, context.cache, report)
+        # In the run's own folder nobody needs the samples any more.
+        shutil.rmtree(folder / "cache", ignore_errors=True)
     return report
 
 

@@ -22,10 +22,17 @@ def block_shape(radius_px: int, padding: int) -> tuple[int, int, int]:
 
 def _coordinates(rotations: Tensor, frequencies: Tensor, padding: int) -> tuple[Tensor, Tensor]:
     """(p, n, 3) block coordinates (x, y, z), x >= 0, and (p, n) signs: -1 where the Friedel mate is read."""
-    plane = frequencies.to(rotations.dtype) * padding
-    q = torch.einsum("nk,pkd->pnd", plane, rotations[:, :2, :])
+    return _folded(plane_points(rotations, frequencies) * padding)
+
+
+def _folded(q: Tensor) -> tuple[Tensor, Tensor]:
     sign = torch.where(q[..., 0] < 0, -1.0, 1.0).to(q.dtype)
     return q * sign[..., None], sign
+
+
+def plane_points(rotations: Tensor, frequencies: Tensor) -> Tensor:
+    """(p, n, 3) points (x, y, z) of the central planes kx R[0] + ky R[1], in Fourier pixels."""
+    return torch.einsum("nk,pkd->pnd", frequencies.to(rotations.dtype), rotations[:, :2, :])
 
 
 def _corner(q: Tensor, shape: tuple[int, ...], corner: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
@@ -57,7 +64,12 @@ def slice_block(block: Tensor, rotations: Tensor, frequencies: Tensor, padding: 
     -------
     (p, n, c) complex
     """
-    q, sign = _coordinates(rotations, frequencies, padding)
+    return sample_block(block, plane_points(rotations, frequencies), padding)
+
+
+def sample_block(block: Tensor, points: Tensor, padding: int) -> Tensor:
+    """(p, n, c) complex samples of a block at (p, n, 3) points (x, y, z) in Fourier pixels."""
+    q, sign = _folded(points * padding)
     flat = block.reshape(-1, block.shape[-1])
     total = flat.new_zeros(*q.shape[:2], block.shape[-1])
     for corner in CORNERS:

@@ -12,7 +12,12 @@ from torch import Tensor
 
 from nunatak.core.fourier import fourier_map, half_plane
 from nunatak.geometry.rotations import random_rotations
-from nunatak.projection.gridding import block_from_maps, interpolation_window, maps_from_block
+from nunatak.projection.gridding import (
+    block_by_products,
+    block_from_maps,
+    interpolation_window,
+    maps_from_block,
+)
 from nunatak.projection.operator import Projector, insert_block
 from nunatak.projection.slices import block_shape
 from nunatak.volumes.maps import radius_grid, soft_sphere
@@ -115,3 +120,10 @@ def test_inserted_slices_give_the_map_back(box: int) -> None:
     scale = float(found[inside] @ volume[inside] / volume[inside].square().sum())
     # 1.1 % measured: no sample lies within one Fourier pixel of the zero frequency, so slow ramps are lost.
     assert scale == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize(("box", "radius"), [(16, 7), (17, 8), (16, 4)])
+def test_block_by_products_agrees_with_block_from_maps(box: int, radius: int) -> None:
+    maps = torch.randn(3, box, box, box, generator=torch.Generator().manual_seed(0))
+    expected = block_from_maps(maps, radius)
+    torch.testing.assert_close(block_by_products(maps, radius), expected, rtol=1e-4, atol=1e-4)

@@ -1,10 +1,10 @@
-"""Central slices of a mixture of channels as one differentiable operation, on compiled kernels where there are.
+"""Central slices of a mixture of channels as one differentiable operation, on compiled kernels if there are.
 
     S(k) = sum_c m_c V_c(kx R[0] + ky R[1])
 
-Its derivatives by the block are an insertion, by the mixture an inner product, and by the rotation the spatial
-gradient of the interpolated transform: none needs what automatic differentiation would store of the eight
-corners of every sample. The plain torch twin is reference_mixed_slices.
+Its derivatives by the block are an insertion, by the mixture an inner product, and by the rotation the
+spatial gradient of the interpolated transform: none needs what automatic differentiation would store of the
+eight corners of every sample. The plain torch twin is reference_mixed_slices.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from nunatak.reconstruct.neural_config import TrainingParameters
 from nunatak.reconstruct.recipe_config import RecipeParameters
 
 
@@ -57,7 +58,7 @@ class CoreParameters(BaseModel):
     )
 
 
-class EngineConfig(RecipeParameters, CoreParameters):
+class EngineConfig(TrainingParameters, RecipeParameters, CoreParameters):
     """Parameters of `nunatak abinit`, `reconstruct` and `heterogeneity`; units are in the names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,8 +1,8 @@
 """Amortised latents: a network from an image to the mean and log variance of its latent (cryoDRGN).
 
 The image comes centred, multiplied by its CTF and weighted by how much each ring can say, so that the
-network need not learn either; in Fourier space, where that is a product (Zhong et al. 2021, there as a Hartley
-transform).
+network need not learn either; in Fourier space, where that is a product (Zhong et al. 2021, there with a
+Hartley transform).
 """
 
 from __future__ import annotations

@@ -7,10 +7,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from nunatak.latent.encoder import EncoderConfig
+from nunatak.search.hierarchical import HierarchicalConfig
 from nunatak.volumes.coordinate_field import CoordinateConfig
 from nunatak.volumes.grid_field import GridConfig
 
-_NETWORK, _GRID, _ENCODER = CoordinateConfig(), GridConfig(), EncoderConfig()
+_NETWORK, _GRID, _ENCODER, _SEARCH = CoordinateConfig(), GridConfig(), EncoderConfig(), HierarchicalConfig()
 
 
 class TrainingParameters(BaseModel):
@@ -27,9 +28,37 @@ class TrainingParameters(BaseModel):
     decoder_rank: int = Field(_GRID.rank, ge=1, description="Maps of the grid beside their mean.")
     encoder_width: int = Field(_ENCODER.width, ge=1, description="Width of the encoder.")
     encoder_layers: int = Field(_ENCODER.layers, ge=0, description="Its residual layers.")
-    epochs: int = Field(20, ge=1, description="Passes over all images with latents and volume trained.")
+    epochs: int = Field(20, ge=1, description="Passes over all images with volume and latents trained.")
     batch: int = Field(0, ge=0, description="Images per step; 0 is what suits the decoder.")
-    learning_rate: float = Field(1e-3, gt=0, description="Of networks, at the first step.")
+    learning_rate: float = Field(
+        1e-3, gt=0, description="Of networks at the first step; it falls to a hundredth along a cosine."
+    )
     beta: float | None = Field(
         None, ge=0, description="Weight of the latents' divergence; by default one over their number."
     )
+    pretrain_images: int = Field(
+        10_000, ge=0, description="Images in random poses that a volume is pretrained on."
+    )
+    search_images: int = Field(
+        150_000, ge=0, description="Images searched before gradients take over; twice all images at least."
+    )
+    search_every: int = Field(5, ge=1, description="Of so many passes, one searches poses (cryodrgn2).")
+    pose_learning_rate: float = Field(
+        1e-2, gt=0, description="Of the pose table in radians a visit; shifts move as far at half the box."
+    )
+    latent_learning_rate: float = Field(0.1, gt=0, description="Of the latent table, a visit.")
+    bank_latents: int = Field(32, ge=2, description="Latents at which a volume is rasterised for search.")
+    bank_rank: int = Field(12, ge=0, description="Components that the rasterised volumes are reduced to.")
+    bank_cell: int = Field(64, ge=1, description="Images with nearly the same volume, searched together.")
+    l_start: int = Field(_SEARCH.l_start, ge=1, description="Fourier radius of the coarse pose grid.")
+    l_end: int = Field(_SEARCH.l_end, ge=1, description="Fourier radius of the last level of the search.")
+    n_iter: int = Field(_SEARCH.n_iter, ge=0, description="Levels of the search after the coarse grid.")
+    t_extent: float = Field(_SEARCH.t_extent, ge=0, description="Half the width of trial shifts, pixels.")
+    t_n_grid: int = Field(_SEARCH.t_n_grid, ge=1, description="Trial shifts along an axis, at order 1.")
+    t_x_shift: float = Field(_SEARCH.t_x_shift, description="Centre of the trial shifts, pixels.")
+    t_y_shift: float = Field(_SEARCH.t_y_shift, description="Centre of the trial shifts, pixels.")
+    no_trans_search_at_pose_search: bool = Field(
+        _SEARCH.no_trans_search_at_pose_search, description="Search rotations only."
+    )
+    n_kept_poses: int = Field(_SEARCH.n_kept_poses, ge=1, description="Poses kept at each level.")
+    base_healpy: int = Field(_SEARCH.base_healpy, ge=1, le=3, description="HEALPix order of the coarse grid.")

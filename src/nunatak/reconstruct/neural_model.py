@@ -1,12 +1,12 @@
 """Trained volume and encoder as plain tensors between passes, and as modules within one.
 
-What a checkpoint keeps is a dictionary of parameters and of the optimiser's moments. Modules are made anew
-for each pass from the configuration and filled, so that nothing else can hold state.
+What a checkpoint keeps is dictionaries of parameters and of the optimiser's moments, in RunState.kept under
+"trained". Modules are made anew for each pass from the configuration and filled, so nothing else holds state.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,31 +15,179 @@ from torch import Tensor, nn
 
 from nunatak.latent.encoder import Encoder, EncoderConfig
 from nunatak.reconstruct.config import EngineConfig
-from nunatak.volumes.coordinate_field import CoordinateConfig, CoordinateField
-from nunatak.volumes.field import FieldShape, VolumeField
-from nunatak.volumes.grid_field import GridConfig, GridField
+from nunatak.reconstruct.neural_views import expected_amplitude, signal_power
+from nunatak.reconstruct.state import Context, RunState
+from nunatak.search.hierarchical import HierarchicalConfig
+from nunatak.volumes.coordinate_field import CoordinateConfig
+from nunatak.volumes.field import FieldShape
+from nunatak.volumes.grid_field import GridConfig
+from nunatak.volumes.making import FieldPlan, TrainableField, field_with, new_field
+from nunatak.volumes.maps import working_box
 
 BETAS = (0.9, 0.99)
-# Voxels of a grid are of unit size, weights of a network a tenth of that; and no voxel has many images.
+# A grid's voxels are of unit size and a network's weights a tenth of that.
 VOXEL_RATE = 30.0
 BATCHES = {"network": 32, "grid": 128}
+LAST_RATE = 0.01
+_FIELD, _ENCODER = 31, 32
 
 
-def new_field(
-    config: EngineConfig,
-    shape: FieldShape,
-    amplitude: Tensor,
-    mask_radius_fraction: float,
-    generator: torch.Generator,
-) -> CoordinateField | GridField:
-    """The decoder that a configuration asks for, untrained."""
-    if config.decoder == "grid":
-        grid = GridConfig(rank=config.decoder_rank, mask_radius_fraction=mask_radius_fraction)
-        return GridField(shape, grid, amplitude, generator)
+class Networks(nn.Module):
+    """A volume, and an encoder where the recipe has one."""
+
+    decoder: TrainableField
+    encoder: Encoder | None
+
+    def __init__(self, decoder: TrainableField, encoder: Encoder | None) -> None:
+        super().__init__()
+        self.decoder, self.encoder = decoder, encoder
+
+    @property
+    def reading(self) -> Encoder:
+        """The encoder, for passes of recipes that have one.
+
+        Raises
+        ------
+        TypeError
+            There is none.
+        """
+        if self.encoder is None:
+            raise TypeError("this pass needs an encoder, and its recipe has made none")
+        return self.encoder
+
+
+@dataclass(frozen=True)
+class Training:
+    """Modules and what their losses need, for the length of a pass.
+
+    Attributes
+    ----------
+    networks : Networks
+    optimiser : torch.optim.Adam
+    noise_variance : (shells,) float32
+    signal : (m,) float32
+        Expected |slice|^2 at the half-plane's samples.
+    radius_px : int
+    """
+
+    networks: Networks
+    optimiser: torch.optim.Adam
+    noise_variance: Tensor
+    signal: Tensor
+    radius_px: int
+
+
+def field_plan(context: Context) -> FieldPlan:
+    """The volume that a configuration asks for."""
+    config, radius = context.config, context.limit_px
+    box = min(working_box(radius), context.cache.plane.box_px)
+    shape = FieldShape(box, min(radius, (box - 1) // 2), config.latent_dim)
     network = CoordinateConfig(width=config.decoder_width, layers=config.decoder_layers)
-    return CoordinateField(shape, network, amplitude, generator)
+    grid = GridConfig(rank=config.decoder_rank, mask_radius_fraction=context.mask_fraction)
+    return FieldPlan(config.decoder, shape, network, grid)
+
+
+def search_config(config: EngineConfig) -> HierarchicalConfig:
+    """The ten parameters of the hierarchical search."""
+    names = HierarchicalConfig.__dataclass_fields__.keys() & type(config).model_fields.keys()
+    return HierarchicalConfig(**{name: getattr(config, name) for name in names})
 
 
 def batch_size(config: EngineConfig) -> int:
     """Images per step: a grid is transformed once a step, a network costs the same for every image."""
     return config.batch or BATCHES[config.decoder]
+
+
+def divergence_weight(config: EngineConfig) -> float:
+    """Beta: one over the number of latents where it is not given, as in cryoDRGN."""
+    return config.beta if config.beta is not None else 1 / max(config.latent_dim, 1)
+
+
+def learning_rate(rate: float, progress: float) -> float:
+    """A rate along a cosine, from itself to LAST_RATE of it, at a progress from 0 to 1."""
+    return rate * (LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * min(max(progress, 0), 1))))
+
+
+def started(context: Context, noise_variance: Tensor, with_encoder: bool) -> dict[str, Any]:
+    """Untrained networks, as kept."""
+    plan, signal = field_plan(context), signal_power(context.cache, noise_variance, context.image_power)
+    amplitude = expected_amplitude(signal, noise_variance)[: plan.shape.radius_px + 1]
+    field = new_field(plan, amplitude, context.generator(_FIELD))
+    encoder = None
+    if with_encoder:
+        encoder = _new_encoder(context, plan.shape.radius_px).to(context.device)
+    parameters = _detached(Networks(field, encoder).state_dict())
+    return {
+        "plan": plan.text(),
+        "parameters": parameters,
+        "moments": {},
+        "noise_variance": noise_variance,
+        "signal": signal,
+    }
+
+
+def _new_encoder(context: Context, radius_px: int) -> Encoder:
+    config, inputs = context.config, 2 * context.cache.plane.count_within(radius_px)
+    sizes = EncoderConfig(config.encoder_width, config.encoder_layers)
+    return Encoder(inputs, config.latent_dim, sizes, context.generator(_ENCODER))
+
+
+def _detached(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+
+def resumed(state: RunState, context: Context) -> Training:
+    """Modules and optimiser as the last pass left them."""
+    kept, plan = state.kept["trained"], field_plan(context)
+    parameters: dict[str, Tensor] = kept["parameters"]
+    mine = {n.removeprefix("decoder."): t for n, t in parameters.items() if n.startswith("decoder.")}
+    theirs = {n.removeprefix("encoder."): t for n, t in parameters.items() if n.startswith("encoder.")}
+    encoder = None
+    if theirs:
+        encoder = _new_encoder(context, plan.shape.radius_px).to(context.device)
+        encoder.load_state_dict(theirs)
+    networks = Networks(field_with(plan, mine), encoder)
+    optimiser = _optimiser(networks, context.config.learning_rate)
+    _load_moments(optimiser, networks, kept["moments"])
+    radius = plan.shape.radius_px
+    shells = context.cache.plane.shells[: context.cache.plane.count_within(radius)]
+    return Training(networks, optimiser, kept["noise_variance"], kept["signal"][shells], radius)
+
+
+def _optimiser(networks: Networks, rate: float) -> torch.optim.Adam:
+    named = dict(networks.named_parameters())
+    voxels = [p for name, p in named.items() if name == "decoder.voxels"]
+    others = [p for name, p in named.items() if name != "decoder.voxels"]
+    groups = [(others, 1.0), (voxels, VOXEL_RATE)]
+    made = [{"params": members, "factor": factor} for members, factor in groups if members]
+    return torch.optim.Adam(made, lr=rate, betas=BETAS)
+
+
+def _load_moments(optimiser: torch.optim.Adam, networks: Networks, moments: dict[str, Tensor]) -> None:
+    for name, parameter in networks.named_parameters():
+        for part in ("step", "exp_avg", "exp_avg_sq"):
+            if f"{name}.{part}" in moments:
+                kept = moments[f"{name}.{part}"].clone()
+                # The count of steps stays on the CPU, where the optimiser keeps it.
+                optimiser.state[parameter][part] = kept.cpu() if part == "step" else kept
+
+
+def kept_after(state: RunState, training: Training, **changed: Any) -> dict[str, Any]:
+    """RunState.kept with what a pass has made of the networks, and other changes to "trained"."""
+    moments = {
+        f"{name}.{part}": value.detach().clone()
+        for name, parameter in training.networks.named_parameters()
+        for part, value in training.optimiser.state.get(parameter, {}).items()
+    }
+    parameters = _detached(training.networks.state_dict())
+    trained = {**state.kept["trained"], "parameters": parameters, "moments": moments, **changed}
+    return {**state.kept, "trained": trained}
+
+
+def descend(training: Training, loss: Tensor, rate: float) -> None:
+    """One step of the networks down a loss, at a learning rate."""
+    training.optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    for group in training.optimiser.param_groups:
+        group["lr"] = rate * group["factor"]
+    training.optimiser.step()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nunatak.core.errors import InputError
-from nunatak.reconstruct import mixture, parts, searching, variability
+from nunatak.reconstruct import mixture, neural_recipes, parts, searching, variability
 from nunatak.reconstruct.config import EngineConfig
 from nunatak.reconstruct.stages import Plan, PoseSource, Recipe, Stage
 
@@ -35,6 +35,7 @@ RECIPES: tuple[Recipe, ...] = (
     *searching.RECIPES,
     *mixture.RECIPES,
     *variability.RECIPES,
+    *neural_recipes.RECIPES,
 )
 
 

@@ -24,8 +24,10 @@ from nunatak.particles.cache import ImageCache
 from nunatak.particles.dataset import Particles
 from nunatak.reconstruct.model import Model
 from nunatak.reconstruct.state import Outcome, RunState
+from nunatak.runs.hands import inverted
 from nunatak.runs.job import JobConfig
 from nunatak.runs.tensors import write_tensors
+from nunatak.runs.trained import stored_volume
 from nunatak.runs.verdict import particle_warnings, sentence
 from nunatak.volumes.fsc import resolution_A
 from nunatak.volumes.maps import change_box, mirrored
@@ -90,8 +92,14 @@ def write_results(folder: Path, particles: Particles, cache: ImageCache, report:
     if model.latent_dim:
         write_npy(folder / "latents.npy", model.candidates.latents.numpy().astype(np.float32))
         write_npy(folder / "latents_covariance.npy", model.covariances.numpy().astype(np.float32))
-    stored = {"pixel_size_A": repr(pixel), "particles": str(len(cache))}
-    write_tensors(folder / "model.safetensors", {"maps": whole.contiguous()}, stored)
+    tensors, stored = (
+        {"maps": whole.contiguous()},
+        {"pixel_size_A": repr(pixel), "particles": str(len(cache))},
+    )
+    if "decoder" in state.kept:
+        trained, told = stored_volume(state.kept["decoder"], flip)
+        tensors, stored = tensors | trained, stored | told
+    write_tensors(folder / "model.safetensors", tensors, stored)
     write_json(folder / "summary.json", _summary(cache, report))
 
 

@@ -13,14 +13,16 @@ from sklearn.cluster import KMeans
 from nunatak.core.errors import InputError, require
 from nunatak.io.atomic import write_npy
 from nunatak.io.mrc import write_map
+from nunatak.runs.trained import PLAN, TrainedVolume
 
 
 class LatentVolumes:
-    """V(z) = mean + sum_j z_j W_j of a run.
+    """V(z) of a run: its trained volume where it has one, mean + sum_j z_j W_j elsewhere.
 
     Attributes
     ----------
     maps : (1 + q, d, d, d) float32
+        Mean and components of the linear model; a run with a trained volume has one in its latents too.
     latents : (n, q) float32
     pixel_size_A : float
 
@@ -37,10 +39,14 @@ class LatentVolumes:
             f"{run_dir} holds no finished run (model.safetensors is missing); use `nunatak resume` first.",
         )
         try:
-            with safe_open(path, framework="numpy") as stored:
-                self.maps: NDArray[np.float32] = stored.get_tensor("maps")
+            with safe_open(path, framework="pt") as stored:
+                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
                 known = stored.metadata() or {}
+            self.maps: NDArray[np.float32] = tensors["maps"].numpy()
             self.pixel_size_A = float(known["pixel_size_A"])
+            self._trained: TrainedVolume | None = None
+            if PLAN in known:
+                self._trained = TrainedVolume(tensors, known, self.maps.shape[-1])
             if self.latent_dim:
                 self.latents = np.load(latents, allow_pickle=False)
             else:
@@ -61,6 +67,8 @@ class LatentVolumes:
             len(latent) == self.latent_dim,
             f"A latent position of this run has {self.latent_dim} numbers; got {len(latent)}.",
         )
+        if self._trained is not None:
+            return self._trained.at(latent)
         return self.maps[0] + np.tensordot(np.asarray(latent, np.float32), self.maps[1:], 1)
 
 

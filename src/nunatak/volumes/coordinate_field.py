@@ -9,14 +9,13 @@ sines are odd and cosines even, the features and the first layer serve k and -k 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from nunatak.projection.slices import plane_points
-from nunatak.volumes.field import FieldShape, half_ball, maps_from_half_ball, radial
+from nunatak.volumes.field import FieldShape, cut_to, half_ball, maps_from_half_ball, radial
 from nunatak.volumes.networks import ResidualMLP
 
 _POINTS_AT_ONCE = 32768
@@ -91,17 +90,13 @@ class CoordinateField(nn.Module):
         return self.at(plane_points(rotations, frequencies), latents)
 
     @torch.no_grad()
-    def maps(self, latents: Tensor) -> Tensor:
+    def maps(self, latents: Tensor, radius_px: int | None = None) -> Tensor:
         """(b, d, d, d) float32; see VolumeField."""
-        frequencies = half_ball(self.shape.radius_px, latents.device)
+        shape = cut_to(self.shape, radius_px)
+        frequencies = half_ball(shape.radius_px, latents.device)
         points = frequencies.to(latents.dtype)
         samples = [
             torch.cat([self.at(part[None], z[None])[0] for part in points.split(_POINTS_AT_ONCE)])
             for z in latents
         ]
-        return maps_from_half_ball(torch.stack(samples), frequencies, self.shape.box_px)
-
-
-def reach_fraction(config: CoordinateConfig) -> float:
-    """How far from the centre a single feature puts density, as a fraction of the box (one sd)."""
-    return config.feature_sd / (4 * math.pi)
+        return maps_from_half_ball(torch.stack(samples), frequencies, shape.box_px)

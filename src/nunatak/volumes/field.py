@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from nunatak.core.fourier import real_map
+from nunatak.volumes.maps import working_box
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,24 @@ class VolumeField(Protocol):
     def slices(self, rotations: Tensor, frequencies: Tensor, latents: Tensor) -> Tensor:
         """(b, n) complex64 central slices: `at` on the planes of (b, 3, 3) rotations, differentiable."""
 
-    def maps(self, latents: Tensor) -> Tensor:
-        """(b, d, d, d) real maps at (b, q) latents, without a gradient."""
+    def maps(self, latents: Tensor, radius_px: int | None = None) -> Tensor:
+        """(b, d, d, d) real maps at (b, q) latents, without a gradient.
+
+        Parameters
+        ----------
+        radius_px : int, optional
+            Cut at this Fourier radius, on the working box for it; by default the field's radius and box.
+        """
 
     def parameters(self, recurse: bool = True) -> Any:
         """Of torch.nn.Module."""
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """Of torch.nn.Module."""
 
-    def load_state_dict(self, state_dict: dict[str, Tensor]) -> Any:
-        """Of torch.nn.Module."""
+def cut_to(shape: FieldShape, radius_px: int | None) -> FieldShape:
+    """The shape of maps that are cut at a radius."""
+    if radius_px is None or radius_px >= shape.radius_px:
+        return shape
+    return FieldShape(min(working_box(radius_px), shape.box_px), radius_px, shape.latent_dim)
 
 
 def half_ball(radius_px: int, device: torch.device) -> Tensor:

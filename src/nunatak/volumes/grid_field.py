@@ -18,8 +18,8 @@ from nunatak.core.fourier import fourier_map, real_map
 from nunatak.projection.differentiable import mixed_slices
 from nunatak.projection.gridding import block_by_products
 from nunatak.projection.slices import plane_points, sample_block
-from nunatak.volumes.field import FieldShape, radial
-from nunatak.volumes.maps import radius_grid, soft_sphere
+from nunatak.volumes.field import FieldShape, cut_to, radial
+from nunatak.volumes.maps import change_box, radius_grid, soft_sphere
 from nunatak.volumes.networks import ResidualMLP
 
 
@@ -105,14 +105,14 @@ class GridField(nn.Module):
         return self.at(plane_points(rotations, frequencies), latents)
 
     @torch.no_grad()
-    def components(self) -> Tensor:
-        """(1 + rank, d, d, d) the maps that are mixed: mean and G_k, with their spectrum."""
-        box = self.shape.box_px
+    def components(self, radius_px: int | None = None) -> Tensor:
+        """(1 + rank, d, d, d) the maps that are mixed, mean and G_k, with their spectrum, cut as maps are."""
+        shape, box = cut_to(self.shape, radius_px), self.shape.box_px
         radius = radius_grid(box, self.voxels.device)
-        gain = radial(self.amplitude, radius[..., None]) * (radius <= self.shape.radius_px)
-        return real_map(fourier_map(self.voxels * self.mask) * gain)
+        gain = radial(self.amplitude, radius[..., None]) * (radius <= shape.radius_px)
+        return change_box(real_map(fourier_map(self.voxels * self.mask) * gain), shape.box_px)
 
     @torch.no_grad()
-    def maps(self, latents: Tensor) -> Tensor:
+    def maps(self, latents: Tensor, radius_px: int | None = None) -> Tensor:
         """(b, d, d, d) float32; see VolumeField."""
-        return torch.tensordot(self.mixing(latents), self.components(), 1)
+        return torch.tensordot(self.mixing(latents), self.components(radius_px), 1)

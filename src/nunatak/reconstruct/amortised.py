@@ -1,0 +1,80 @@
+"""Passes that search poses with the latents of an encoder: cryoDRGN2 (Zhong et al. 2021b)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from nunatak.reconstruct.autodecoder import (
+    SearchSteps,
+    pretrained,
+    search_epoch,
+    told_of,
+    with_poses,
+)
+from nunatak.reconstruct.autoencoder import (
+    autoencoder_epoch,
+    encoded_posterior,
+    images_of,
+    shuffled,
+)
+from nunatak.reconstruct.neural_model import (
+    descend,
+    divergence_weight,
+    kept_after,
+    learning_rate,
+    resumed,
+    started,
+)
+from nunatak.reconstruct.neural_views import autoencoder_loss
+from nunatak.reconstruct.state import Context, RunState
+
+_LATENTS, _ORDER, _DRAWS = 43, 44, 45
+
+
+def pretrain_pass(state: RunState, context: Context) -> RunState:
+    """The volume on images in random poses, with latents drawn from their prior; the encoder waits."""
+    trained = started(context, context.noise_variance, with_encoder=True)
+    shape = len(context.cache), context.config.latent_dim
+    latents = torch.randn(shape, generator=context.generator(_LATENTS)).to(context.device)
+    return pretrained(replace(state, kept={**state.kept, "trained": trained}), context, latents)
+
+
+def searching_pass(state: RunState, context: Context) -> RunState:
+    """An epoch of the autoencoder: every few of them with a search of all poses, else at the last ones."""
+    if state.passes % context.config.search_every and state.model is not None:
+        return _epoch_at_held_poses(state, context)
+    return _epoch_with_search(state, context)
+
+
+def _epoch_at_held_poses(state: RunState, context: Context) -> RunState:
+    own = state.oriented.candidates
+    number = state.passes, context.config.epochs
+    training, told = autoencoder_epoch(state, context, (own.rotations, own.shifts_px), number)
+    return replace(state, kept=kept_after(state, training), history=(*state.history, told))
+
+
+def _epoch_with_search(state: RunState, context: Context) -> RunState:
+    config, training = context.config, resumed(state, context)
+    shifts = torch.zeros(len(context.cache), 2, device=context.device)
+    if state.model is not None:
+        shifts = state.model.candidates.shifts_px.clone()
+    draws = context.generator(_DRAWS, state.passes)
+    networks = training.networks.decoder, training.networks.reading
+    rate = learning_rate(config.learning_rate, state.passes / config.epochs)
+    latents = encoded_posterior(training, context, shifts).means
+
+    def train(rows: Tensor, poses: tuple[Tensor, Tensor]) -> None:
+        images = images_of(training, context, rows)
+        seen = images.centred(poses[1]), images.transfer
+        placed = poses[0], images.frequencies
+        weight = divergence_weight(config)
+        descend(training, autoencoder_loss(networks, seen, placed, training.signal, weight, draws).loss, rate)
+
+    steps = SearchSteps(lambda rows: latents[rows], train)
+    poses = search_epoch(training, context, shuffled(context, _ORDER, state.passes), steps)
+    moved = with_poses(state, context, training, poses)
+    kept = kept_after(moved, training)
+    return replace(moved, kept=kept, history=(*state.history, told_of(moved, training, poses)))

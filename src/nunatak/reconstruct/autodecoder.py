@@ -1,0 +1,322 @@
+"""Passes of autodecoders: a table of poses and a table of latents, and no encoder: cryoDRGN-AI.
+
+Pretraining on random poses, epochs of hierarchical search, then gradients on poses, latents and volume
+together (Levy et al. 2025). Where the original searches with its network, here a bank stands for it, made
+anew after so many images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nunatak.geometry.rotations import geodesic_deg, random_rotations
+from nunatak.latent.subspace import LatentPosterior
+from nunatak.reconstruct.autoencoder import images_of, posed, shuffled, with_latents
+from nunatak.reconstruct.bank_search import BankConfig, FoundPoses, bank_for, search_with_bank
+from nunatak.reconstruct.config import EngineConfig
+from nunatak.reconstruct.model import Model
+from nunatak.reconstruct.neural_model import (
+    Training,
+    batch_size,
+    descend,
+    divergence_weight,
+    kept_after,
+    learning_rate,
+    resumed,
+    search_config,
+    started,
+)
+from nunatak.reconstruct.neural_views import misfit
+from nunatak.reconstruct.state import Context, RunState
+from nunatak.search.candidates import without_deviation
+from nunatak.search.lazy_adam import RowMoments, no_moments, own_copy, visit
+from nunatak.search.pose_table import PoseTable, move_poses, pose_leaves, pose_table
+
+LATENT_SD = 0.1
+"""Of the latents before they have met an image, as published."""
+_LATENTS, _ROTATIONS, _ORDER, _PRETRAINED = 35, 36, 37, 38
+_BANKS_PER_EPOCH = 4
+
+
+@dataclass(frozen=True)
+class LatentTable:
+    """(n, q) latents, and the moments of their gradients."""
+
+    latents: Tensor
+    moments: RowMoments
+
+
+def _row_moments(kept: dict[str, Tensor]) -> RowMoments:
+    return RowMoments(kept["first"], kept["second"], kept["visits"])
+
+
+def _as_kept(moments: RowMoments) -> dict[str, Tensor]:
+    return {"first": moments.first, "second": moments.second, "visits": moments.visits}
+
+
+def latent_table(state: RunState) -> LatentTable:
+    """The latents as the last pass left them, to be changed."""
+    kept = state.kept["trained"]
+    return LatentTable(kept["latents"].clone(), own_copy(_row_moments(kept["latent_moments"])))
+
+
+def kept_latents(table: LatentTable) -> dict[str, Any]:
+    """What of a latent table is kept between passes."""
+    return {"latents": table.latents, "latent_moments": _as_kept(table.moments)}
+
+
+def latent_leaves(table: LatentTable, rows: Tensor) -> Tensor:
+    """(b, q) latents of some rows, to be differentiated."""
+    return table.latents[rows].clone().requires_grad_()
+
+
+def move_latents(table: LatentTable, rows: Tensor, leaves: Tensor, rate: float) -> None:
+    """Step down the gradients that leaves hold; rows of the table are changed in place."""
+    if leaves.grad is not None and leaves.shape[1]:
+        table.latents[rows] += visit(table.moments, rows, leaves.grad, rate)
+
+
+def pretrain_pass(state: RunState, context: Context) -> RunState:
+    """The volume alone on images in random poses: something round of the right size and contrast."""
+    table = drawn_table(context)
+    trained = started(context, context.noise_variance, with_encoder=False) | kept_latents(table)
+    return pretrained(replace(state, kept={**state.kept, "trained": trained}), context, table.latents)
+
+
+def drawn_table(context: Context) -> LatentTable:
+    """Latents that have not met an image."""
+    count, width, device = len(context.cache), context.config.latent_dim, context.device
+    drawn = torch.randn(count, width, generator=context.generator(_LATENTS)).to(device)
+    return LatentTable(LATENT_SD * drawn, no_moments(count, width, device))
+
+
+def pretrained(state: RunState, context: Context, latents: Tensor) -> RunState:
+    """The state after one pass of the volume over images in random poses, at (n, q) latents."""
+    config, training, off = context.config, resumed(state, context), 0.0
+    rows = shuffled(context, _PRETRAINED)[: config.pretrain_images]
+    rotations = random_rotations(len(rows), context.generator(_ROTATIONS)).to(context.device)
+    for part in torch.arange(len(rows), device=context.device).split(batch_size(config)):
+        images = images_of(training, context, rows[part])
+        slices = training.networks.decoder.slices(rotations[part], images.frequencies, latents[rows[part]])
+        loss = misfit(images.samples, images.transfer, slices)
+        descend(training, loss.mean(), config.learning_rate)
+        off += float(loss.detach().sum()) / len(rows)
+        context.progress(int(part[-1]) / len(rows))
+    record = {"radius_px": training.radius_px, "misfit": off}
+    return replace(state, kept=kept_after(state, training), history=(*state.history, record))
+
+
+def search_epochs(config: EngineConfig, images: int) -> int:
+    """Epochs of pose search: as many as the images to search make, two at least."""
+    return max(2, -(-config.search_images // max(images, 1)))
+
+
+@dataclass(frozen=True)
+class SearchSteps:
+    """What an epoch of pose search does with some rows.
+
+    Attributes
+    ----------
+    latents : function of (k,) rows
+        Their (k, q) latents.
+    train : function of (b,) rows and their poses
+        A step of what is trained, at the rotations and shifts found.
+    """
+
+    latents: Callable[[Tensor], Tensor]
+    train: Callable[[Tensor, tuple[Tensor, Tensor]], None]
+
+
+def search_epoch(training: Training, context: Context, order: Tensor, steps: SearchSteps) -> FoundPoses:
+    """Bank, search and training in turns, until every image was searched once."""
+    count, device = len(context.cache), context.device
+    poses = FoundPoses(
+        torch.zeros(count, 3, 3, device=device),
+        torch.zeros(count, 2, device=device),
+        torch.zeros(count, device=device),
+    )
+    done = 0
+    for rows in order.split(-(-count // _BANKS_PER_EPOCH)):
+        found = search_rows(training, context, rows, steps.latents(rows))
+        poses.rotations[rows], poses.shifts_px[rows] = found.rotations, found.shifts_px
+        poses.scores[rows] = found.scores
+        for part in torch.arange(len(rows), device=device).split(batch_size(context.config)):
+            steps.train(rows[part], (found.rotations[part], found.shifts_px[part]))
+        done += len(rows)
+        context.progress(done / count)
+    return poses
+
+
+def search_pass(state: RunState, context: Context) -> RunState:
+    """One epoch of pose search with the latents of the table."""
+    training, table = resumed(state, context), latent_table(state)
+
+    def train(rows: Tensor, poses: tuple[Tensor, Tensor]) -> None:
+        step_at_held_poses(training, context, table, rows, poses, context.config.learning_rate)
+
+    steps = SearchSteps(lambda rows: table.latents[rows], train)
+    poses = search_epoch(training, context, shuffled(context, _ORDER, 0, state.passes), steps)
+    moved = with_poses(state, context, training, poses)
+    kept = kept_after(moved, training, **kept_latents(table))
+    return replace(moved, kept=kept, history=(*state.history, told_of(moved, training, poses)))
+
+
+def told_of(state: RunState, training: Training, poses: FoundPoses) -> dict[str, Any]:
+    """The record of a pass that has moved poses."""
+    return {
+        "radius_px": training.radius_px,
+        "log_evidence": float(poses.scores.mean()),
+        "pose_change_deg": state.pose_change_deg,
+    }
+
+
+def search_rows(training: Training, context: Context, rows: Tensor, latents: Tensor) -> FoundPoses:
+    """Poses of some images by the volumes of their latents."""
+    config, cache = context.config, context.cache
+    search = search_config(config)
+    closeness = BankConfig(config.bank_latents, config.bank_rank, config.bank_cell)
+    radius = min(search.l_end, training.radius_px)
+    bank = bank_for(training.networks.decoder, latents, radius, closeness)
+    return search_with_bank(bank, cache, rows, training.noise_variance, (search, closeness))
+
+
+def step_at_held_poses(
+    training: Training,
+    context: Context,
+    table: LatentTable,
+    rows: Tensor,
+    poses: tuple[Tensor, Tensor],
+    rate: float,
+) -> Tensor:
+    """One step of some images' latents and of the volume; (b,) log likelihoods against noise before it.
+
+    Parameters
+    ----------
+    rate : float
+        Of the networks; latents keep their ratio to it.
+    """
+    config = context.config
+    images, leaves = images_of(training, context, rows), latent_leaves(table, rows)
+    slices = training.networks.decoder.slices(poses[0], images.frequencies, leaves)
+    off = misfit(images.centred(poses[1]), images.transfer, slices)
+    loss = off + 0.5 * divergence_weight(config) * leaves.square().sum(1)
+    # Mean for the networks; a row's step does not depend on the scale of its gradient.
+    descend(training, loss.mean(), rate)
+    move_latents(table, rows, leaves, config.latent_learning_rate * rate / config.learning_rate)
+    return (images.samples.abs().square().sum(1) - off).detach()
+
+
+def held_pass(state: RunState, context: Context) -> RunState:
+    """One epoch of latents and volume at the poses that the model holds."""
+    config, own = context.config, state.oriented.candidates
+    if "trained" not in state.kept:
+        trained = started(context, state.oriented.noise_variance, with_encoder=False)
+        kept = {**state.kept, "trained": trained | kept_latents(drawn_table(context))}
+        state = replace(state, kept=kept)
+    training, table = resumed(state, context), latent_table(state)
+    batches = shuffled(context, _ORDER, 2, state.passes).split(batch_size(config))
+    evidence = 0.0
+    for step, rows in enumerate(batches):
+        rate = learning_rate(config.learning_rate, (state.passes + step / len(batches)) / config.epochs)
+        held = own.rotations[rows], own.shifts_px[rows]
+        scores = step_at_held_poses(training, context, table, rows, held, rate)
+        evidence += float(scores.sum()) / len(context.cache)
+        context.progress((step + 1) / len(batches))
+    record = {"radius_px": training.radius_px, "log_evidence": evidence}
+    kept = kept_after(state, training, **kept_latents(table))
+    return replace(state, kept=kept, history=(*state.history, record))
+
+
+def with_poses(state: RunState, context: Context, training: Training, poses: FoundPoses) -> RunState:
+    """The state with a model that has these poses; its maps are the last pass' to make."""
+    if state.model is None:
+        zero = poses.scores.new_zeros
+        count = len(poses.scores)
+        model = Model(
+            zero(1, 1, 8, 8, 8),
+            training.radius_px,
+            zero(1, 4),
+            without_deviation(poses.rotations, poses.shifts_px),
+            zero(count, 0, 0),
+            training.noise_variance,
+            context.halves,
+            poses.scores,
+        )
+        return replace(state, model=model)
+    before = state.model.candidates.rotations
+    change = float(geodesic_deg(before, poses.rotations).median())
+    model = posed(state.model, poses.rotations, poses.shifts_px)
+    return replace(state, model=replace(model, log_evidence=poses.scores), pose_change_deg=change)
+
+
+def pose_table_of(state: RunState) -> PoseTable:
+    """The poses of the model, with the moments that passes have gathered; to be changed."""
+    own = state.oriented.candidates
+    kept = state.kept["trained"].get("pose_moments")
+    table = pose_table(own.rotations, own.shifts_px)
+    if kept is not None:
+        moments = _row_moments(kept["turning"]), _row_moments(kept["shifting"])
+        table = PoseTable(own.rotations, own.shifts_px, *moments)
+    return table.own_copy()
+
+
+def gradient_pass(state: RunState, context: Context) -> RunState:
+    """One epoch of gradients on poses, latents and volume together."""
+    config, count = context.config, len(context.cache)
+    training, table, poses = resumed(state, context), latent_table(state), pose_table_of(state)
+    scores = torch.zeros(count, device=context.device)
+    batches = shuffled(context, _ORDER, 1, state.passes).split(batch_size(config))
+    for step, rows in enumerate(batches):
+        done = (state.passes + step / len(batches)) / config.epochs
+        scores[rows] = refine_rows(training, context, (poses, table), rows, done)
+        context.progress((step + 1) / len(batches))
+    found = FoundPoses(poses.rotations, poses.shifts_px, scores)
+    moved = with_poses(state, context, training, found)
+    pose_moments = {"turning": _as_kept(poses.turning), "shifting": _as_kept(poses.shifting)}
+    kept = kept_after(moved, training, pose_moments=pose_moments, **kept_latents(table))
+    return replace(moved, kept=kept, history=(*state.history, told_of(moved, training, found)))
+
+
+def refine_rows(
+    training: Training,
+    context: Context,
+    tables: tuple[PoseTable, LatentTable],
+    rows: Tensor,
+    progress: float,
+) -> Tensor:
+    """One step of some images' poses and latents and of the volume; (b,) log likelihoods before it."""
+    config = context.config
+    poses, table = tables
+    images, leaves, turned = (
+        images_of(training, context, rows),
+        latent_leaves(table, rows),
+        pose_leaves(poses, rows),
+    )
+    centred = images.centred(turned.shifts_px)
+    slices = training.networks.decoder.slices(turned.rotations, images.frequencies, leaves)
+    off = misfit(centred, images.transfer, slices)
+    loss = off + 0.5 * divergence_weight(config) * leaves.square().sum(1)
+    descend(training, loss.mean(), learning_rate(config.learning_rate, progress))
+    turn = learning_rate(config.pose_learning_rate, progress)
+    # A turn moves what lies a quarter of a box from the centre by as much as this shift.
+    shift = turn * 0.25 * images.box_px
+    move_poses(poses, rows, turned, (turn, shift))
+    move_latents(table, rows, leaves, learning_rate(config.latent_learning_rate, progress))
+    return (images.samples.abs().square().sum(1) - off).detach()
+
+
+def table_pass(state: RunState, context: Context) -> RunState:
+    """Latents from the table, in the gauge of convention 10."""
+    training, table = resumed(state, context), latent_table(state)
+    width = table.latents.shape[1]
+    # A table has no error bars of its own.
+    covariances = table.latents.new_zeros(len(table.latents), width, width)
+    record = {"radius_px": training.radius_px}
+    if width:
+        state = with_latents(state, LatentPosterior(table.latents, covariances), training)
+    return replace(state, history=(*state.history, record))

@@ -1,0 +1,113 @@
+"""Recipes whose volume is trained by gradients, as compositions of parts."""
+
+from __future__ import annotations
+
+from nunatak.core.errors import require
+from nunatak.particles.dataset import Particles
+from nunatak.reconstruct import amortised, autodecoder, autoencoder, parts
+from nunatak.reconstruct.config import EngineConfig
+from nunatak.reconstruct.stages import PoseSource, Recipe, Stage
+from nunatak.reconstruct.state import RunState
+
+SEARCH_EPOCHS = 30
+"""At most: a small set would be searched hundreds of times for the published number of images."""
+
+
+def require_latents(config: EngineConfig, particles: Particles) -> None:
+    """Raise InputError where an encoder would have nothing to encode."""
+    require(
+        config.latent_dim > 0,
+        "An encoder needs latents, but --latent-dim is 0: give at least 1, or use a recipe without encoder.",
+    )
+
+
+def require_searchable(config: EngineConfig, particles: Particles) -> None:
+    """Raise InputError where the radii of the pose search do not fit the images."""
+    largest = particles.box_px // 2
+    require(
+        config.l_end <= largest,
+        f"--l-end {config.l_end} lies beyond the Nyquist frequency of images of {particles.box_px} px: give "
+        f"{largest} or less.",
+    )
+    require(
+        config.l_start <= config.l_end,
+        f"--l-start {config.l_start} is larger than --l-end {config.l_end}: give it as that or less.",
+    )
+
+
+def encoder_training(config: EngineConfig) -> tuple[Stage, ...]:
+    """Volume and encoder at held poses, then latents from the encoder."""
+    train = autoencoder.autoencoder_pass
+    return (
+        Stage("training volume and encoder", train, config.epochs, check=require_latents),
+        Stage("embedding", autoencoder.embed_pass, 1, cost=0.3),
+    )
+
+
+def table_training(config: EngineConfig) -> tuple[Stage, ...]:
+    """Volume and a table of latents at held poses."""
+    return (
+        Stage("training volume and latents", autodecoder.held_pass, config.epochs),
+        Stage("embedding", autodecoder.table_pass, 1, cost=0.1),
+    )
+
+
+def pretraining(config: EngineConfig) -> tuple[Stage, ...]:
+    """A volume from images in random poses."""
+    return (Stage("pretraining on random poses", autodecoder.pretrain_pass, 1),)
+
+
+def bank_search(config: EngineConfig) -> tuple[Stage, ...]:
+    """Epochs of hierarchical pose search, volume and latents trained between."""
+
+    def searched(state: RunState) -> bool:
+        return state.passes >= autodecoder.search_epochs(config, len(state.oriented.candidates))
+
+    name, limit = "hierarchical pose search", min(SEARCH_EPOCHS, max(2, config.search_images))
+    return (Stage(name, autodecoder.search_pass, limit, searched, cost=3.0, check=require_searchable),)
+
+
+def gradient_refinement(config: EngineConfig) -> tuple[Stage, ...]:
+    """Gradients on poses, latents and volume together, from tables."""
+    return (
+        Stage("gradients on poses, latents and volume", autodecoder.gradient_pass, config.epochs),
+        Stage("embedding", autodecoder.table_pass, 1, cost=0.1),
+    )
+
+
+def encoder_search(config: EngineConfig) -> tuple[Stage, ...]:
+    """Pretraining, then an autoencoder whose poses are searched every few epochs."""
+    search = amortised.searching_pass
+    return (
+        Stage("pretraining on random poses", amortised.pretrain_pass, 1, check=require_latents),
+        Stage("autoencoder and pose search", search, config.epochs, cost=2.0, check=require_searchable),
+        Stage("embedding", autoencoder.embed_pass, 1, cost=0.3),
+    )
+
+
+RECIPES = (
+    Recipe(
+        "cryodrgn",
+        "trained volume, latents from an encoder (VAE)",
+        PoseSource.GIVEN,
+        (parts.given_poses, encoder_training, parts.final_maps),
+    ),
+    Recipe(
+        "cryodrgn-ai-fixed",
+        "trained volume, a table of latents, no encoder",
+        PoseSource.GIVEN,
+        (parts.given_poses, table_training, parts.final_maps),
+    ),
+    Recipe(
+        "cryodrgn-ai",
+        "pretraining, hierarchical search, gradients on tables of poses and latents",
+        PoseSource.FOUND,
+        (pretraining, bank_search, gradient_refinement, parts.final_maps),
+    ),
+    Recipe(
+        "cryodrgn2",
+        "trained volume, latents from an encoder, hierarchical search every few epochs",
+        PoseSource.FOUND,
+        (encoder_search, parts.final_maps),
+    ),
+)

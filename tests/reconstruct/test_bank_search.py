@@ -23,33 +23,32 @@ from nunatak.volumes.coordinate_field import CoordinateConfig, CoordinateField
 from nunatak.volumes.field import FieldShape
 from nunatak.volumes.grid_field import GridConfig, GridField
 
-BOX, RADIUS, COUNT = 24, 9, 40
-SEARCH = HierarchicalConfig(
-    l_start=5, l_end=RADIUS, n_iter=3, t_extent=2.0, t_n_grid=4, base_healpy=1, n_kept_poses=6
-)
+BOX, RADIUS, COUNT = 20, 8, 16
+FALLING = torch.exp(-torch.arange(RADIUS + 1) / 3)
+SEARCH = HierarchicalConfig(l_start=5, l_end=RADIUS, n_iter=2, t_extent=2.0, t_n_grid=2, base_healpy=2)
 
 
 def network() -> CoordinateField:
-    config = CoordinateConfig(features_per_axis=12, width=24, layers=1, feature_sd=1.2)
+    config = CoordinateConfig(features_per_axis=8, width=16, layers=1, feature_sd=1.2)
     generator = torch.Generator().manual_seed(5)
-    return CoordinateField(FieldShape(BOX, RADIUS, 2), config, torch.ones(RADIUS + 1), generator)
+    return CoordinateField(FieldShape(BOX, RADIUS, 2), config, FALLING, generator)
 
 
 def grid() -> GridField:
     generator = torch.Generator().manual_seed(5)
-    field = GridField(FieldShape(BOX, RADIUS, 2), GridConfig(rank=3), torch.ones(RADIUS + 1), generator)
+    field = GridField(FieldShape(BOX, RADIUS, 2), GridConfig(rank=3), FALLING, generator)
     with torch.no_grad():
         smooth = torch.randn(4, BOX, BOX, BOX, generator=generator)
         field.voxels.copy_(smooth * torch.tensor([1.0, 0.3, 0.3, 0.3]).view(4, 1, 1, 1))
     return field
 
 
-def images_of(field, noise: float = 0.3) -> tuple[ImageCache, Tensor, Tensor, Tensor]:
+def images_of(field, noise: float = 0.2) -> tuple[ImageCache, Tensor, Tensor, Tensor]:
     """Noisy images of a field itself at random poses and latents, without a CTF."""
     generator = torch.Generator().manual_seed(1)
     plane = half_plane(BOX, RADIUS)
     rotations, shifts = random_rotations(COUNT, generator), torch.randn(COUNT, 2, generator=generator) / 2
-    latents = torch.randn(COUNT, 2, generator=generator)
+    latents = 0.5 * torch.randn(COUNT, 2, generator=generator)
     with torch.no_grad():
         clean = field.slices(rotations, plane.frequencies.float(), latents)
     angle = 2 * math.pi / BOX * (shifts @ plane.frequencies.float().T)
@@ -65,7 +64,7 @@ def images_of(field, noise: float = 0.3) -> tuple[ImageCache, Tensor, Tensor, Te
 def test_the_poses_are_those_of_the_exact_search(make) -> None:
     field = make()
     cache, rotations, _, latents = images_of(field)
-    closeness = BankConfig(latents=20, rank=8, cell=4)
+    closeness = BankConfig(latents=COUNT, rank=12, cell=2)
     bank = bank_for(field, latents, RADIUS, closeness)
     rows = torch.arange(COUNT)
     found = search_with_bank(bank, cache, rows, cache.background_power, (SEARCH, closeness))
@@ -74,12 +73,12 @@ def test_the_poses_are_those_of_the_exact_search(make) -> None:
     )
     step_deg = 60 / 2 ** (SEARCH.base_healpy + SEARCH.n_iter)
     apart = geodesic_deg(found.rotations, exact.rotations)
-    assert float((apart < 1.5 * step_deg).float().mean()) >= 0.9
+    assert float((apart < step_deg).float().mean()) >= 0.9
+    # The exact search ends on its grid, the other one does not.
     errors = [float(geodesic_deg(poses.rotations, rotations).median()) for poses in (found, exact)]
     assert errors[0] <= 1.05 * errors[1]
     assert errors[1] < step_deg
-    both = apart < 1.5 * step_deg
-    assert float((found.shifts_px - exact.shifts_px)[both].norm(dim=1).median()) < 0.3
+    assert float((found.shifts_px - exact.shifts_px)[apart < step_deg].norm(dim=1).median()) < 0.3
 
 
 def test_rows_come_back_in_their_order() -> None:
@@ -87,7 +86,7 @@ def test_rows_come_back_in_their_order() -> None:
     cache, _, _, latents = images_of(field)
     closeness = BankConfig(latents=8, rank=4, cell=COUNT)
     bank, coordinates = bank_for(field, latents, RADIUS, closeness)
-    rows = torch.tensor([30, 2, 17, 5])
+    rows = torch.tensor([13, 2, 9, 5])
     some = search_with_bank(
         (bank, coordinates[:1].expand(4, -1)), cache, rows, cache.background_power, (SEARCH, closeness)
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,21 +13,28 @@ from _small_runs import small_context, small_set, true_model
 
 from nunatak.core.errors import InputError
 from nunatak.geometry.poses import Poses
+from nunatak.latent.gauge import ungauged
+from nunatak.latent.subspace import Gauge
 from nunatak.reconstruct.autodecoder import (
+    LatentTable,
     drawn_table,
     gradient_pass,
     held_pass,
+    latent_leaves,
+    move_latents,
     pretrain_pass,
     search_epochs,
     search_pass,
     table_pass,
 )
-from nunatak.reconstruct.autoencoder import autoencoder_pass, embed_pass
-from nunatak.reconstruct.loop import run
+from nunatak.reconstruct.autoencoder import autoencoder_pass, embed_pass, encoded_posterior
+from nunatak.reconstruct.config import EngineConfig
+from nunatak.reconstruct.loop import Progress, run
 from nunatak.reconstruct.neural_model import divergence_weight, learning_rate, resumed, search_config
 from nunatak.reconstruct.recipes import RECIPES
 from nunatak.reconstruct.stages import PoseSource
 from nunatak.reconstruct.state import Context, RunState
+from nunatak.runs.checkpoint import load_checkpoint, save_checkpoint
 from nunatak.search.hierarchical import HierarchicalConfig
 
 TINY = {
@@ -109,10 +117,6 @@ def test_latents_end_in_their_gauge_and_the_decoder_takes_them() -> None:
     torch.testing.assert_close(total, torch.eye(2), atol=1e-3, rtol=0)
     training = resumed(state, context)
     rows = torch.arange(80)
-    from nunatak.latent.gauge import ungauged
-    from nunatak.latent.subspace import Gauge
-    from nunatak.reconstruct.autoencoder import encoded_posterior
-
     decoder = state.kept["decoder"]
     own = encoded_posterior(training, context, state.model.candidates.shifts_px).means
     back = ungauged(latents[rows], Gauge(decoder["centre"], decoder["transform"]))
@@ -120,8 +124,6 @@ def test_latents_end_in_their_gauge_and_the_decoder_takes_them() -> None:
 
 
 def test_tables_change_only_where_they_are_visited() -> None:
-    from nunatak.reconstruct.autodecoder import LatentTable, latent_leaves, move_latents
-
     context = tiny()
     table = drawn_table(context)
     before = table.latents.clone()
@@ -179,8 +181,6 @@ def test_the_gradient_passes_keep_poses_on_their_manifold() -> None:
 
 
 def test_published_numbers_are_the_defaults() -> None:
-    from nunatak.reconstruct.config import EngineConfig
-
     assert search_config(EngineConfig()) == HierarchicalConfig()
     assert search_epochs(EngineConfig(), 5000) == 30
     assert search_epochs(EngineConfig(), 1_000_000) == 2
@@ -194,3 +194,44 @@ def test_the_learning_rate_falls_along_a_cosine() -> None:
     assert rates[4] == rates[5] == pytest.approx(0.02)
     assert rates[2] == pytest.approx(1.01)
     assert all(a > b for a, b in itertools.pairwise(rates))
+
+
+@pytest.mark.parametrize("name", ["cryodrgn", "cryodrgn-ai"])
+def test_a_run_stopped_after_every_pass_ends_the_same(name: str, tmp_path: Path) -> None:
+    recipe = next(recipe for recipe in RECIPES if recipe.name == name)
+    given = recipe.poses is PoseSource.GIVEN
+    straight = tiny(with_poses=given)
+    whole = run(recipe.plan(straight.config), straight)
+    state, passes = RunState(), 0
+    while state.stage < len(recipe.plan(straight.config).stages):
+        begun = tiny(with_poses=given)
+        try:
+            state = run(recipe.plan(begun.config), begun, state, [OnePass()])
+        except StoppedError as stop:
+            save_checkpoint(tmp_path, stop.state, 0.0)
+            saved = load_checkpoint(tmp_path)
+            state, passes = saved[0], passes + 1
+    assert passes >= 5
+    assert state.history == whole.history
+    assert torch.equal(state.model.candidates.latents, whole.model.candidates.latents)
+    assert torch.equal(state.model.candidates.rotations, whole.model.candidates.rotations)
+    mine, theirs = state.kept["decoder"]["parameters"], whole.kept["decoder"]["parameters"]
+    assert all(torch.equal(mine[key], theirs[key]) for key in theirs)
+
+
+class StoppedError(Exception):
+    """The power went off after a pass."""
+
+    def __init__(self, state: RunState) -> None:
+        super().__init__()
+        self.state = state
+
+
+class OnePass:
+    """A listener that lets one pass happen."""
+
+    def on_progress(self, progress: Progress) -> None:
+        """Not kept."""
+
+    def on_pass(self, state: RunState, stage: str) -> None:
+        raise StoppedError(state)

@@ -63,6 +63,15 @@ def test_maps_are_what_is_sliced(make) -> None:
 
 
 @FIELDS
+def test_values_at_whole_frequencies_are_the_maps(make) -> None:
+    field, (_, _, latents) = make(), views()
+    frequencies = half_ball(5, torch.device("cpu"))
+    x, y, z = (frequencies + 10).T
+    expected = fourier_map(field.maps(latents))[:, z, y, x]
+    torch.testing.assert_close(field.transform(frequencies, latents).detach(), expected, rtol=1e-3, atol=1e-4)
+
+
+@FIELDS
 def test_the_transform_is_that_of_a_real_map(make) -> None:
     field, (rotations, frequencies, latents) = make(), views()
     points = plane_points(rotations, frequencies)
@@ -111,6 +120,16 @@ def test_the_same_generator_gives_the_same_field() -> None:
     first, second = coordinate_field().state_dict(), coordinate_field().state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert float(torch.rand(1, generator=torch.Generator().manual_seed(0))) != 0
+
+
+def test_a_grid_begins_with_a_map() -> None:
+    field, axis = grid_field(), torch.arange(20) - 10
+    squared = axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None] ** 2
+    mean = torch.exp(-squared / 12)
+    field.begin_with(mean)
+    with torch.no_grad():
+        field.voxels[1:] = 0
+    assert float((field.maps(torch.zeros(1, 3))[0] - mean).norm() / mean.norm()) < 0.02
 
 
 def test_a_grid_without_latents_is_one_map() -> None:

@@ -215,7 +215,8 @@ def held_pass(state: RunState, context: Context) -> RunState:
     """One epoch of latents and volume at the poses that the model holds."""
     config, own = context.config, state.oriented.candidates
     if "trained" not in state.kept:
-        trained = started(context, state.oriented.noise_variance, with_encoder=False)
+        model = state.oriented
+        trained = started(context, model.noise_variance, False, model.maps[:, 0].mean(0))
         kept = {**state.kept, "trained": trained | kept_latents(drawn_table(context))}
         state = replace(state, kept=kept)
     training, table = resumed(state, context), latent_table(state)

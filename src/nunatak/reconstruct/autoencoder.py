@@ -82,7 +82,7 @@ def autoencoder_pass(state: RunState, context: Context) -> RunState:
     """An epoch at the poses that the model holds."""
     model = state.oriented
     if "trained" not in state.kept:
-        trained = started(context, model.noise_variance, with_encoder=True)
+        trained = started(context, model.noise_variance, True, model.maps[:, 0].mean(0))
         state = replace(state, kept={**state.kept, "trained": trained})
     poses = model.candidates.rotations, model.candidates.shifts_px
     training, told = autoencoder_epoch(state, context, poses, (state.passes, context.config.epochs))

@@ -21,14 +21,16 @@ from nunatak.latent.cells import balanced_cells
 from nunatak.particles.cache import ImageCache
 from nunatak.projection.gridding import block_from_maps
 from nunatak.reconstruct.model import images_within
-from nunatak.search.candidates import ImageSamples
+from nunatak.search.candidates import Candidates, ImageSamples
 from nunatak.search.hierarchical import (
     HierarchicalConfig,
+    KeptPoses,
     frequency_march,
     hierarchical_search,
     polar_batch,
     shift_axis,
 )
+from nunatak.search.local import LocalPrior, LocalSearch
 from nunatak.volumes.bank import VolumeBank, bank_coordinates, volume_bank
 from nunatak.volumes.field import VolumeField
 
@@ -45,11 +47,14 @@ class BankConfig:
         Components kept.
     cell : int
         Images that share a map at most.
+    polish : int
+        Gauss-Newton steps from the best of the kept poses, with every image's own mixture of the bank.
     """
 
     latents: int = 32
     rank: int = 12
     cell: int = 64
+    polish: int = 2
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,10 @@ def search_with_bank(
     configs: tuple[HierarchicalConfig, BankConfig],
     progress: Callable[[int], None] = lambda done: None,
 ) -> FoundPoses:
-    """Poses of some images, each with the map of its cell.
+    """Poses of some images: hierarchical search with the map of their cell, then with their own mixtures.
+
+    All images of a cell are searched with one map. What that leaves out is made good at the end: the kept
+    poses are compared with each image's own volume in the bank, and the best is improved off the grid.
 
     Parameters
     ----------
@@ -92,6 +100,7 @@ def search_with_bank(
     found: list[tuple[Tensor, FoundPoses]] = []
     weights = 2 / noise_variance
     plane = to_device(search.plane, rows.device)
+    mixtures = block_from_maps(shared.maps, shared.radius_px)
     done = 0
     for cell in balanced_cells(coordinates, config.cell):
         block = block_from_maps(shared.at(coordinates[cell].mean(0))[None], shared.radius_px)
@@ -99,7 +108,10 @@ def search_with_bank(
         some = replace(cache, samples=cache.samples[rows[cell]], optics=_optics(cache, rows[cell]))
         polar = polar_batch(images, some.transfer_at(plane.frequencies), weights, search)
         kept = hierarchical_search(block, images, polar, weights, search)
-        found.append((cell, FoundPoses(*kept.best)))
+        polisher = LocalSearch(mixtures, images, weights, LocalPrior(shift_sd_px=1e3, latent=False))
+        found.append(
+            (cell, _polished(polisher, kept, coordinates[cell], _power(images, weights), config.polish))
+        )
         done += len(cell)
         progress(done)
     order = torch.argsort(torch.cat([cell for cell, _ in found]))
@@ -108,6 +120,26 @@ def search_with_bank(
         torch.cat([poses.shifts_px for _, poses in found])[order],
         torch.cat([poses.scores for _, poses in found])[order],
     )
+
+
+def _polished(
+    search: LocalSearch, kept: KeptPoses, coordinates: Tensor, power: Tensor, iterations: int
+) -> FoundPoses:
+    """The best of the kept poses by each image's own mixture, after some steps off the grid."""
+    count, poses = kept.scores.shape
+    every = torch.arange(count, device=coordinates.device)
+    latents = coordinates.repeat_interleave(poses, 0)
+    rotations, shifts = kept.rotations.flatten(0, 1), kept.shifts_px.flatten(0, 1)
+    ones = kept.scores.new_ones(count * poses)
+    tried = Candidates(rotations, shifts, ones, latents, every.repeat_interleave(poses))
+    best = search.evaluate(tried).objective.view(count, poses).argmin(1) + every * poses
+    fit = search.refine(tried[best], iterations)
+    return FoundPoses(fit.candidates.rotations, fit.candidates.shifts_px, power - fit.objective)
+
+
+def _power(images: ImageSamples, weights: Tensor) -> Tensor:
+    """(b,) minus the log likelihood of noise alone."""
+    return 0.5 * (images.samples.abs().square() * weights[images.plane.shells]).sum(1)
 
 
 def _optics(cache: ImageCache, rows: Tensor):  # type: ignore[no-untyped-def]

@@ -20,13 +20,13 @@ from nunatak.reconstruct.state import Context, RunState
 from nunatak.search.hierarchical import HierarchicalConfig
 from nunatak.volumes.coordinate_field import CoordinateConfig
 from nunatak.volumes.field import FieldShape
-from nunatak.volumes.grid_field import GridConfig
+from nunatak.volumes.grid_field import GridConfig, GridField
 from nunatak.volumes.making import FieldPlan, TrainableField, field_with, new_field
 from nunatak.volumes.maps import working_box
 
 BETAS = (0.9, 0.99)
-# A grid's voxels are of unit size and a network's weights a tenth of that.
-VOXEL_RATE = 30.0
+# A grid's voxels are of unit size and a network's weights a hundredth of that.
+VOXEL_RATE = 100.0
 BATCHES = {"network": 32, "grid": 128}
 LAST_RATE = 0.01
 _FIELD, _ENCODER = 31, 32
@@ -108,11 +108,21 @@ def learning_rate(rate: float, progress: float) -> float:
     return rate * (LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * min(max(progress, 0), 1))))
 
 
-def started(context: Context, noise_variance: Tensor, with_encoder: bool) -> dict[str, Any]:
-    """Untrained networks, as kept."""
+def started(
+    context: Context, noise_variance: Tensor, with_encoder: bool, mean: Tensor | None = None
+) -> dict[str, Any]:
+    """Untrained networks, as kept.
+
+    Parameters
+    ----------
+    mean : (d, d, d), optional
+        A map that a grid begins with, where there is one; a network begins with nothing.
+    """
     plan, signal = field_plan(context), signal_power(context.cache, noise_variance, context.image_power)
     amplitude = expected_amplitude(signal, noise_variance)[: plan.shape.radius_px + 1]
     field = new_field(plan, amplitude, context.generator(_FIELD))
+    if mean is not None and isinstance(field, GridField):
+        field.begin_with(mean)
     encoder = None
     if with_encoder:
         encoder = _new_encoder(context, plan.shape.radius_px).to(context.device)

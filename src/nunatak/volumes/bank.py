@@ -57,7 +57,9 @@ def volume_bank(field: VolumeField, latents: Tensor, radius_px: int, rank: int) 
     values, vectors = torch.linalg.eigh(gram)
     count = min(rank, len(latents) - 1)
     values, vectors = values.flip(0)[:count].clamp(min=0), vectors.flip(1)[:, :count]
-    told = values > 1e-9 * gram.trace().clamp(min=1e-30)
+    # What is left of maps in float32 after their mean is taken away is not a component.
+    least = torch.maximum(1e-6 * values[:1].sum(), 1e-10 * maps.double().square().sum())
+    told = values > least
     sizes, vectors = values[told].sqrt(), vectors[:, told]
     components = (vectors / sizes).T.float() @ deviation
     spread = sizes.float() / max(len(latents), 1) ** 0.5
@@ -74,11 +76,11 @@ def bank_coordinates(bank: VolumeBank, field: VolumeField, latents: Tensor) -> T
     values = fourier_map(bank.maps)[:, z, y, x]
     strength = (values[1:].abs() * bank.spread[:, None]).square().sum(0)
     probes = strength.topk(min(PROBES_PER_COMPONENT * bank.rank, len(strength))).indices
-    points, mean = frequencies[probes].to(latents.dtype), values[0, probes]
+    points, mean = frequencies[probes], values[0, probes]
     solve = torch.linalg.pinv(_real(values[1:, probes]).T.double()).float()
     found = []
     for part in latents.split(_LATENTS_AT_ONCE):
-        off = field.at(points.expand(len(part), -1, -1), part) - mean
+        off = field.transform(points, part) - mean
         found.append(_real(off) @ solve.T)
     return torch.cat(found)
 

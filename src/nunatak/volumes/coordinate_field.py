@@ -89,6 +89,10 @@ class CoordinateField(nn.Module):
         """(b, n) complex64; see VolumeField."""
         return self.at(plane_points(rotations, frequencies), latents)
 
+    def transform(self, frequencies: Tensor, latents: Tensor) -> Tensor:
+        """(b, n) complex64; see VolumeField."""
+        return self.at(frequencies.to(latents.dtype).expand(len(latents), -1, -1), latents)
+
     @torch.no_grad()
     def maps(self, latents: Tensor, radius_px: int | None = None) -> Tensor:
         """(b, d, d, d) float32; see VolumeField."""

@@ -54,6 +54,9 @@ class VolumeField(Protocol):
             Cut at this Fourier radius, on the working box for it; by default the field's radius and box.
         """
 
+    def transform(self, frequencies: Tensor, latents: Tensor) -> Tensor:
+        """(b, n) complex64 transform of the maps at (n, 3) whole frequencies (x, y, z), not interpolated."""
+
     def parameters(self, recurse: bool = True) -> Any:
         """Of torch.nn.Module."""
 

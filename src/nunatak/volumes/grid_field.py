@@ -75,6 +75,15 @@ class GridField(nn.Module):
             else None
         )
 
+    @torch.no_grad()
+    def begin_with(self, mean: Tensor) -> None:
+        """Take a (d, d, d) map as the mean, before training."""
+        box = self.shape.box_px
+        radius = radius_grid(box, self.voxels.device)
+        gain = radial(self.amplitude, radius[..., None])
+        transform = fourier_map(change_box(mean, box)) / gain * (radius <= self.shape.radius_px)
+        self.voxels[0] = real_map(transform) * self.mask
+
     def mixing(self, latents: Tensor) -> Tensor:
         """(b, 1 + rank) weights of the maps at (b, q) latents; the first is 1."""
         ones = latents.new_ones(len(latents), 1)
@@ -111,6 +120,13 @@ class GridField(nn.Module):
         radius = radius_grid(box, self.voxels.device)
         gain = radial(self.amplitude, radius[..., None]) * (radius <= shape.radius_px)
         return change_box(real_map(fourier_map(self.voxels * self.mask) * gain), shape.box_px)
+
+    @torch.no_grad()
+    def transform(self, frequencies: Tensor, latents: Tensor) -> Tensor:
+        """(b, n) complex64; see VolumeField."""
+        x, y, z = (frequencies + self.shape.box_px // 2).T
+        values = fourier_map(self.components())[:, z, y, x]
+        return self.mixing(latents).to(values.dtype) @ values
 
     @torch.no_grad()
     def maps(self, latents: Tensor, radius_px: int | None = None) -> Tensor:

@@ -19,9 +19,9 @@ from nunatak.reconstruct.bank_search import (
 )
 from nunatak.reconstruct.model import images_within
 from nunatak.search.hierarchical import HierarchicalConfig
-from nunatak.volumes.coordinate_field import CoordinateConfig, CoordinateField
-from nunatak.volumes.field import FieldShape
-from nunatak.volumes.grid_field import GridConfig, GridField
+from nunatak.volumes.coordinate_field import CoordinateField
+from nunatak.volumes.field_config import CoordinateConfig, FieldShape, GridConfig
+from nunatak.volumes.grid_field import GridField
 
 BOX, RADIUS, COUNT = 20, 8, 16
 FALLING = torch.exp(-torch.arange(RADIUS + 1) / 3)

@@ -11,9 +11,9 @@ from _views import disturbed, make_views, molecule_maps
 from nunatak.geometry.rotations import geodesic_deg
 from nunatak.search.lazy_adam import no_moments, visit
 from nunatak.search.pose_table import move_poses, pose_leaves, pose_table
-from nunatak.volumes.coordinate_field import CoordinateConfig, CoordinateField
-from nunatak.volumes.field import FieldShape
-from nunatak.volumes.grid_field import GridConfig, GridField
+from nunatak.volumes.coordinate_field import CoordinateField
+from nunatak.volumes.field_config import CoordinateConfig, FieldShape, GridConfig
+from nunatak.volumes.grid_field import GridField
 
 BOX, RADIUS = 24, 9
 

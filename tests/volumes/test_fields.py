@@ -10,9 +10,10 @@ from nunatak.core.fourier import fourier_map, half_plane
 from nunatak.geometry.rotations import random_rotations
 from nunatak.projection.operator import Projector
 from nunatak.projection.slices import plane_points
-from nunatak.volumes.coordinate_field import CoordinateConfig, CoordinateField
-from nunatak.volumes.field import FieldShape, VolumeField, half_ball, maps_from_half_ball, radial
-from nunatak.volumes.grid_field import GridConfig, GridField
+from nunatak.volumes.coordinate_field import CoordinateField
+from nunatak.volumes.field import VolumeField, half_ball, maps_from_half_ball, radial
+from nunatak.volumes.field_config import CoordinateConfig, FieldShape, GridConfig
+from nunatak.volumes.grid_field import GridField
 
 SHAPE = FieldShape(box_px=20, radius_px=7, latent_dim=3)
 AMPLITUDE = torch.linspace(2.0, 0.5, 8)

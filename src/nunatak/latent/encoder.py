@@ -7,25 +7,11 @@ Hartley transform).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
+from nunatak.latent.encoder_config import EncoderConfig
 from nunatak.volumes.networks import ResidualMLP
-
-
-@dataclass(frozen=True)
-class EncoderConfig:
-    """Sizes of the encoder; cryoDRGN-AI's decoder and cryoDRGN2's encoder have the same.
-
-    Attributes
-    ----------
-    width, layers : int
-    """
-
-    width: int = 256
-    layers: int = 3
 
 
 class Encoder(nn.Module):

@@ -70,7 +70,7 @@ def _epoch_with_search(state: RunState, context: Context) -> RunState:
         images = images_of(training, context, rows)
         seen = images.centred(poses[1]), images.transfer
         placed = poses[0], images.frequencies
-        weight = divergence_weight(config)
+        weight = divergence_weight(config, state.passes / config.epochs)
         descend(training, autoencoder_loss(networks, seen, placed, training.signal, weight, draws).loss, rate)
 
     steps = SearchSteps(lambda rows: latents[rows], train)

@@ -17,7 +17,7 @@ from torch import Tensor
 from nunatak.geometry.rotations import geodesic_deg, random_rotations
 from nunatak.latent.subspace import LatentPosterior
 from nunatak.reconstruct.autoencoder import images_of, posed, shuffled, with_latents
-from nunatak.reconstruct.bank_search import BankConfig, FoundPoses, bank_for, search_with_bank
+from nunatak.reconstruct.bank_search import BankConfig, BankPoses, bank_for, search_with_bank
 from nunatak.reconstruct.config import EngineConfig
 from nunatak.reconstruct.model import Model
 from nunatak.reconstruct.neural_model import (
@@ -28,10 +28,10 @@ from nunatak.reconstruct.neural_model import (
     kept_after,
     learning_rate,
     resumed,
-    search_config,
     started,
 )
 from nunatak.reconstruct.neural_views import misfit
+from nunatak.reconstruct.searching import hierarchical_config
 from nunatak.reconstruct.state import Context, RunState
 from nunatak.search.candidates import without_deviation
 from nunatak.search.lazy_adam import RowMoments, no_moments, own_copy, visit
@@ -132,10 +132,10 @@ class SearchSteps:
     train: Callable[[Tensor, tuple[Tensor, Tensor]], None]
 
 
-def search_epoch(training: Training, context: Context, order: Tensor, steps: SearchSteps) -> FoundPoses:
+def search_epoch(training: Training, context: Context, order: Tensor, steps: SearchSteps) -> BankPoses:
     """Bank, search and training in turns, until every image was searched once."""
     count, device = len(context.cache), context.device
-    poses = FoundPoses(
+    poses = BankPoses(
         torch.zeros(count, 3, 3, device=device),
         torch.zeros(count, 2, device=device),
         torch.zeros(count, device=device),
@@ -166,7 +166,7 @@ def search_pass(state: RunState, context: Context) -> RunState:
     return replace(moved, kept=kept, history=(*state.history, told_of(moved, training, poses)))
 
 
-def told_of(state: RunState, training: Training, poses: FoundPoses) -> dict[str, Any]:
+def told_of(state: RunState, training: Training, poses: BankPoses) -> dict[str, Any]:
     """The record of a pass that has moved poses."""
     return {
         "radius_px": training.radius_px,
@@ -175,13 +175,12 @@ def told_of(state: RunState, training: Training, poses: FoundPoses) -> dict[str,
     }
 
 
-def search_rows(training: Training, context: Context, rows: Tensor, latents: Tensor) -> FoundPoses:
+def search_rows(training: Training, context: Context, rows: Tensor, latents: Tensor) -> BankPoses:
     """Poses of some images by the volumes of their latents."""
     config, cache = context.config, context.cache
-    search = search_config(config)
+    search = hierarchical_config(config, training.radius_px)
     closeness = BankConfig(config.bank_latents, config.bank_rank, config.bank_cell)
-    radius = min(search.l_end, training.radius_px)
-    bank = bank_for(training.networks.decoder, latents, radius, closeness)
+    bank = bank_for(training.networks.decoder, latents, search.l_end, closeness)
     return search_with_bank(bank, cache, rows, training.noise_variance, (search, closeness))
 
 
@@ -233,7 +232,7 @@ def held_pass(state: RunState, context: Context) -> RunState:
     return replace(state, kept=kept, history=(*state.history, record))
 
 
-def with_poses(state: RunState, context: Context, training: Training, poses: FoundPoses) -> RunState:
+def with_poses(state: RunState, context: Context, training: Training, poses: BankPoses) -> RunState:
     """The state with a model that has these poses; its maps are the last pass' to make."""
     if state.model is None:
         zero = poses.scores.new_zeros
@@ -276,7 +275,7 @@ def gradient_pass(state: RunState, context: Context) -> RunState:
         done = (state.passes + step / len(batches)) / config.epochs
         scores[rows] = refine_rows(training, context, (poses, table), rows, done)
         context.progress((step + 1) / len(batches))
-    found = FoundPoses(poses.rotations, poses.shifts_px, scores)
+    found = BankPoses(poses.rotations, poses.shifts_px, scores)
     moved = with_poses(state, context, training, found)
     pose_moments = {"turning": _as_kept(poses.turning), "shifting": _as_kept(poses.shifting)}
     kept = kept_after(moved, training, pose_moments=pose_moments, **kept_latents(table))

@@ -58,6 +58,7 @@ def autoencoder_epoch(
     networks = training.networks.decoder, training.networks.reading
     gain, divergence = 0.0, 0.0
     for step, rows in enumerate(batches):
+        done = (number[0] + step / len(batches)) / number[1]
         images = images_of(training, context, rows)
         centred = images.centred(shifts_px[rows])
         terms = autoencoder_loss(
@@ -65,10 +66,9 @@ def autoencoder_epoch(
             (centred, images.transfer),
             (rotations[rows], images.frequencies),
             training.signal,
-            divergence_weight(config),
+            divergence_weight(config, done),
             draws,
         )
-        done = (number[0] + step / len(batches)) / number[1]
         descend(training, terms.loss, learning_rate(config.learning_rate, done))
         explained = centred.abs().square().sum(1) - terms.misfit
         gain += float(explained.detach().sum()) / len(context.cache)

@@ -25,12 +25,12 @@ from nunatak.search.candidates import Candidates, ImageSamples
 from nunatak.search.hierarchical import (
     HierarchicalConfig,
     KeptPoses,
-    frequency_march,
     hierarchical_search,
     polar_batch,
     shift_axis,
 )
 from nunatak.search.local import LocalPrior, LocalSearch
+from nunatak.search.marching import frequency_march
 from nunatak.volumes.bank import VolumeBank, bank_coordinates, volume_bank
 from nunatak.volumes.field import VolumeField
 
@@ -58,7 +58,7 @@ class BankConfig:
 
 
 @dataclass(frozen=True)
-class FoundPoses:
+class BankPoses:
     """(n, 3, 3) rotations, (n, 2) shifts in pixels and (n,) log likelihoods against pure noise."""
 
     rotations: Tensor
@@ -83,7 +83,7 @@ def search_with_bank(
     noise_variance: Tensor,
     configs: tuple[HierarchicalConfig, BankConfig],
     progress: Callable[[int], None] = lambda done: None,
-) -> FoundPoses:
+) -> BankPoses:
     """Poses of some images: hierarchical search with the map of their cell, then with their own mixtures.
 
     All images of a cell are searched with one map. What that leaves out is made good at the end: the kept
@@ -97,7 +97,7 @@ def search_with_bank(
     """
     search, config = configs
     shared, coordinates = bank
-    found: list[tuple[Tensor, FoundPoses]] = []
+    found: list[tuple[Tensor, BankPoses]] = []
     weights = 2 / noise_variance
     plane = to_device(search.plane, rows.device)
     mixtures = block_from_maps(shared.maps, shared.radius_px)
@@ -115,7 +115,7 @@ def search_with_bank(
         done += len(cell)
         progress(done)
     order = torch.argsort(torch.cat([cell for cell, _ in found]))
-    return FoundPoses(
+    return BankPoses(
         torch.cat([poses.rotations for _, poses in found])[order],
         torch.cat([poses.shifts_px for _, poses in found])[order],
         torch.cat([poses.scores for _, poses in found])[order],
@@ -124,7 +124,7 @@ def search_with_bank(
 
 def _polished(
     search: LocalSearch, kept: KeptPoses, coordinates: Tensor, power: Tensor, iterations: int
-) -> FoundPoses:
+) -> BankPoses:
     """The best of the kept poses by each image's own mixture, after some steps off the grid."""
     count, poses = kept.scores.shape
     every = torch.arange(count, device=coordinates.device)
@@ -134,7 +134,7 @@ def _polished(
     tried = Candidates(rotations, shifts, ones, latents, every.repeat_interleave(poses))
     best = search.evaluate(tried).objective.view(count, poses).argmin(1) + every * poses
     fit = search.refine(tried[best], iterations)
-    return FoundPoses(fit.candidates.rotations, fit.candidates.shifts_px, power - fit.objective)
+    return BankPoses(fit.candidates.rotations, fit.candidates.shifts_px, power - fit.objective)
 
 
 def _power(images: ImageSamples, weights: Tensor) -> Tensor:
@@ -153,7 +153,7 @@ def reference_search(
     images: ImageSamples,
     noise_variance: Tensor,
     config: HierarchicalConfig,
-) -> FoundPoses:
+) -> BankPoses:
     """The same search with the volume evaluated at each image's latent and at every pose: the slow reference.
 
     Memory in proportion to the poses of the coarse grid.
@@ -163,7 +163,7 @@ def reference_search(
         for i, part in enumerate(zip(images.samples.split(1), images.transfer.split(1), strict=True))
     ]
     rotations, shifts, scores = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return FoundPoses(rotations, shifts, scores)
+    return BankPoses(rotations, shifts, scores)
 
 
 def _search_one(
@@ -178,7 +178,9 @@ def _search_one(
     pixels, turns = (part.flatten() for part in torch.meshgrid(*shape, indexing="ij"))
     centre = torch.tensor([config.t_x_shift, config.t_y_shift], device=device)
     shifts, scores = centre.expand(len(pixels), 2), latent.new_zeros(0)
-    for level, radius in enumerate(frequency_march(config.l_start, config.l_end, config.n_iter)):
+    for level, radius in enumerate(
+        frequency_march(config.l_start, config.l_end, config.n_iter, config.schedule)
+    ):
         if level:
             best = scores.topk(config.n_kept_poses).indices
             pixels, turns = child_cells(pixels[best], turns[best])

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from nunatak.latent.encoder import EncoderConfig
-from nunatak.search.hierarchical import HierarchicalConfig
-from nunatak.volumes.coordinate_field import CoordinateConfig
-from nunatak.volumes.grid_field import GridConfig
+from nunatak.latent.encoder_config import EncoderConfig
+from nunatak.volumes.field_config import CoordinateConfig, GridConfig
 
-_NETWORK, _GRID, _ENCODER, _SEARCH = CoordinateConfig(), GridConfig(), EncoderConfig(), HierarchicalConfig()
+_NETWORK, _GRID, _ENCODER = CoordinateConfig(), GridConfig(), EncoderConfig()
 
 
 class TrainingParameters(BaseModel):
     """What a trained volume is made of and how it is trained; other recipes do not read these."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     decoder: Literal["network", "grid"] = Field(
         "network",
@@ -50,15 +46,3 @@ class TrainingParameters(BaseModel):
     bank_latents: int = Field(32, ge=2, description="Latents at which a volume is rasterised for search.")
     bank_rank: int = Field(12, ge=0, description="Components that the rasterised volumes are reduced to.")
     bank_cell: int = Field(64, ge=1, description="Images with nearly the same volume, searched together.")
-    l_start: int = Field(_SEARCH.l_start, ge=1, description="Fourier radius of the coarse pose grid.")
-    l_end: int = Field(_SEARCH.l_end, ge=1, description="Fourier radius of the last level of the search.")
-    n_iter: int = Field(_SEARCH.n_iter, ge=0, description="Levels of the search after the coarse grid.")
-    t_extent: float = Field(_SEARCH.t_extent, ge=0, description="Half the width of trial shifts, pixels.")
-    t_n_grid: int = Field(_SEARCH.t_n_grid, ge=1, description="Trial shifts along an axis, at order 1.")
-    t_x_shift: float = Field(_SEARCH.t_x_shift, description="Centre of the trial shifts, pixels.")
-    t_y_shift: float = Field(_SEARCH.t_y_shift, description="Centre of the trial shifts, pixels.")
-    no_trans_search_at_pose_search: bool = Field(
-        _SEARCH.no_trans_search_at_pose_search, description="Search rotations only."
-    )
-    n_kept_poses: int = Field(_SEARCH.n_kept_poses, ge=1, description="Poses kept at each level.")
-    base_healpy: int = Field(_SEARCH.base_healpy, ge=1, le=3, description="HEALPix order of the coarse grid.")

@@ -13,14 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nunatak.latent.encoder import Encoder, EncoderConfig
+from nunatak.latent.encoder import Encoder
+from nunatak.latent.encoder_config import EncoderConfig
 from nunatak.reconstruct.config import EngineConfig
 from nunatak.reconstruct.neural_views import expected_amplitude, signal_power
 from nunatak.reconstruct.state import Context, RunState
-from nunatak.search.hierarchical import HierarchicalConfig
-from nunatak.volumes.coordinate_field import CoordinateConfig
-from nunatak.volumes.field import FieldShape
-from nunatak.volumes.grid_field import GridConfig, GridField
+from nunatak.volumes.field_config import CoordinateConfig, FieldShape, GridConfig
+from nunatak.volumes.grid_field import GridField
 from nunatak.volumes.making import FieldPlan, TrainableField, field_with, new_field
 from nunatak.volumes.maps import working_box
 
@@ -29,6 +28,7 @@ BETAS = (0.9, 0.99)
 VOXEL_RATE = 100.0
 BATCHES = {"network": 32, "grid": 128}
 LAST_RATE = 0.01
+WARM_UP = 1 / 3
 _FIELD, _ENCODER = 31, 32
 
 
@@ -87,20 +87,19 @@ def field_plan(context: Context) -> FieldPlan:
     return FieldPlan(config.decoder, shape, network, grid)
 
 
-def search_config(config: EngineConfig) -> HierarchicalConfig:
-    """The ten parameters of the hierarchical search."""
-    names = HierarchicalConfig.__dataclass_fields__.keys() & type(config).model_fields.keys()
-    return HierarchicalConfig(**{name: getattr(config, name) for name in names})
-
-
 def batch_size(config: EngineConfig) -> int:
     """Images per step: a grid is transformed once a step, a network costs the same for every image."""
     return config.batch or BATCHES[config.decoder]
 
 
-def divergence_weight(config: EngineConfig) -> float:
-    """Beta: one over the number of latents where it is not given, as in cryoDRGN."""
-    return config.beta if config.beta is not None else 1 / max(config.latent_dim, 1)
+def divergence_weight(config: EngineConfig, progress: float = 1.0) -> float:
+    """Beta: one over the number of latents where it is not given, as in cryoDRGN.
+
+    It grows to that from zero over the first third of the training: from the start it keeps an encoder, whose
+    volume does not yet depend on what it says, from saying anything (Bowman et al. 2016).
+    """
+    beta = config.beta if config.beta is not None else 1 / max(config.latent_dim, 1)
+    return beta * min(1.0, progress / WARM_UP)
 
 
 def learning_rate(rate: float, progress: float) -> float:

@@ -6,6 +6,7 @@ from nunatak.core.errors import require
 from nunatak.particles.dataset import Particles
 from nunatak.reconstruct import amortised, autodecoder, autoencoder, parts
 from nunatak.reconstruct.config import EngineConfig
+from nunatak.reconstruct.searching import require_within_nyquist
 from nunatak.reconstruct.stages import PoseSource, Recipe, Stage
 from nunatak.reconstruct.state import RunState
 
@@ -18,20 +19,6 @@ def require_latents(config: EngineConfig, particles: Particles) -> None:
     require(
         config.latent_dim > 0,
         "An encoder needs latents, but --latent-dim is 0: give at least 1, or use a recipe without encoder.",
-    )
-
-
-def require_searchable(config: EngineConfig, particles: Particles) -> None:
-    """Raise InputError where the radii of the pose search do not fit the images."""
-    largest = particles.box_px // 2
-    require(
-        config.l_end <= largest,
-        f"--l-end {config.l_end} lies beyond the Nyquist frequency of images of {particles.box_px} px: give "
-        f"{largest} or less.",
-    )
-    require(
-        config.l_start <= config.l_end,
-        f"--l-start {config.l_start} is larger than --l-end {config.l_end}: give it as that or less.",
     )
 
 
@@ -64,7 +51,7 @@ def bank_search(config: EngineConfig) -> tuple[Stage, ...]:
         return state.passes >= autodecoder.search_epochs(config, len(state.oriented.candidates))
 
     name, limit = "hierarchical pose search", min(SEARCH_EPOCHS, max(2, config.search_images))
-    return (Stage(name, autodecoder.search_pass, limit, searched, cost=3.0, check=require_searchable),)
+    return (Stage(name, autodecoder.search_pass, limit, searched, cost=3.0, check=require_within_nyquist),)
 
 
 def gradient_refinement(config: EngineConfig) -> tuple[Stage, ...]:
@@ -80,7 +67,7 @@ def encoder_search(config: EngineConfig) -> tuple[Stage, ...]:
     search = amortised.searching_pass
     return (
         Stage("pretraining on random poses", amortised.pretrain_pass, 1, check=require_latents),
-        Stage("autoencoder and pose search", search, config.epochs, cost=2.0, check=require_searchable),
+        Stage("autoencoder and pose search", search, config.epochs, cost=2.0, check=require_within_nyquist),
         Stage("embedding", autoencoder.embed_pass, 1, cost=0.3),
     )
 

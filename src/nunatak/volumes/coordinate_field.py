@@ -9,37 +9,15 @@ sines are odd and cosines even, the features and the first layer serve k and -k 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
 from nunatak.projection.slices import plane_points
-from nunatak.volumes.field import FieldShape, cut_to, half_ball, maps_from_half_ball, radial
+from nunatak.volumes.field import cut_to, half_ball, maps_from_half_ball, radial
+from nunatak.volumes.field_config import CoordinateConfig, FieldShape
 from nunatak.volumes.networks import ResidualMLP
 
 _POINTS_AT_ONCE = 32768
-
-
-@dataclass(frozen=True)
-class CoordinateConfig:
-    """Sizes of the network; the published ones of cryoDRGN-AI are the defaults.
-
-    Attributes
-    ----------
-    features_per_axis : int
-        A third of the number of random frequencies; each gives a sine and a cosine.
-    feature_sd : float
-        Standard deviation of the random frequencies: with coordinates in [-1/2, 1/2] times half the box, so
-        that a feature reaches feature_sd / (4 pi) of a box from the centre.
-    width, layers : int
-        Of the residual perceptron.
-    """
-
-    features_per_axis: int = 64
-    feature_sd: float = 0.5
-    width: int = 256
-    layers: int = 3
 
 
 class CoordinateField(nn.Module):

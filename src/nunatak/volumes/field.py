@@ -6,32 +6,14 @@ and nunatak.volumes.grid_field (a few maps, mixed by a network of the latent alo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from nunatak.core.fourier import real_map
+from nunatak.volumes.field_config import FieldShape
 from nunatak.volumes.maps import working_box
-
-
-@dataclass(frozen=True)
-class FieldShape:
-    """What every field needs to know.
-
-    Attributes
-    ----------
-    box_px : int
-        Box of its maps.
-    radius_px : int
-        Fourier radius it describes; it is zero beyond. Less than half the box.
-    latent_dim : int
-    """
-
-    box_px: int
-    radius_px: int
-    latent_dim: int
 
 
 class VolumeField(Protocol):

@@ -9,8 +9,6 @@ more maps than latents it follows curved landscapes. Slices are interpolated by 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
@@ -18,29 +16,10 @@ from nunatak.core.fourier import fourier_map, real_map
 from nunatak.projection.differentiable import mixed_slices
 from nunatak.projection.gridding import block_by_products
 from nunatak.projection.slices import plane_points, sample_block
-from nunatak.volumes.field import FieldShape, cut_to, radial
+from nunatak.volumes.field import cut_to, radial
+from nunatak.volumes.field_config import FieldShape, GridConfig
 from nunatak.volumes.maps import change_box, radius_grid, soft_sphere
 from nunatak.volumes.networks import ResidualMLP
-
-
-@dataclass(frozen=True)
-class GridConfig:
-    """Sizes of the field.
-
-    Attributes
-    ----------
-    rank : int
-        Number of maps beside the mean, at least that of the latents; with no latents there are none.
-    width, layers : int
-        Of the network that mixes them.
-    mask_radius_fraction : float
-        Of the box: density is zero outside.
-    """
-
-    rank: int = 8
-    width: int = 64
-    layers: int = 1
-    mask_radius_fraction: float = 0.42
 
 
 class GridField(nn.Module):

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from nunatak.core.errors import InputError
-from nunatak.volumes.coordinate_field import CoordinateConfig, CoordinateField
-from nunatak.volumes.field import FieldShape
-from nunatak.volumes.grid_field import GridConfig, GridField
+from nunatak.volumes.coordinate_field import CoordinateField
+from nunatak.volumes.field_config import CoordinateConfig, FieldShape, GridConfig
+from nunatak.volumes.grid_field import GridField
 
 TrainableField = CoordinateField | GridField
 

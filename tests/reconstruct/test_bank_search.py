@@ -73,12 +73,12 @@ def test_the_poses_are_those_of_the_exact_search(make) -> None:
     )
     step_deg = 60 / 2 ** (SEARCH.base_healpy + SEARCH.n_iter)
     apart = geodesic_deg(found.rotations, exact.rotations)
-    assert float((apart < step_deg).float().mean()) >= 0.9
-    # The exact search ends on its grid, the other one does not.
+    # The exact search ends on its grid, the other one does not: they are as far apart as a cell is wide.
+    assert float((apart < 1.5 * step_deg).float().mean()) >= 0.9
     errors = [float(geodesic_deg(poses.rotations, rotations).median()) for poses in (found, exact)]
     assert errors[0] <= 1.05 * errors[1]
     assert errors[1] < step_deg
-    assert float((found.shifts_px - exact.shifts_px)[apart < step_deg].norm(dim=1).median()) < 0.3
+    assert float((found.shifts_px - exact.shifts_px)[apart < 1.5 * step_deg].norm(dim=1).median()) < 0.3
 
 
 def test_rows_come_back_in_their_order() -> None:

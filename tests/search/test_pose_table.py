@@ -46,7 +46,7 @@ def test_gradients_find_the_true_poses(make) -> None:
     angle = 2 * math.pi / BOX * (truth.shifts_px @ frequencies.T)
     samples = clean * torch.polar(torch.ones_like(angle), angle)
     start = disturbed(truth, 6.0, 1.0)
-    table, rows = pose_table(start.rotations, start.shifts_px).own_copy(), torch.arange(24)
+    table, rows = pose_table(start.rotations, start.shifts_px).unshared(), torch.arange(24)
     steps = 60
     for step in range(steps):
         leaves = pose_leaves(table, rows)
@@ -79,7 +79,7 @@ def test_leaves_have_the_derivative_of_a_turn() -> None:
 
 def test_rows_that_are_not_visited_do_not_move() -> None:
     views = make_views(count=6)
-    table = pose_table(views.truth.rotations, views.truth.shifts_px).own_copy()
+    table = pose_table(views.truth.rotations, views.truth.shifts_px).unshared()
     rows = torch.tensor([1, 4])
     leaves = pose_leaves(table, rows)
     (leaves.rotations.sum() + leaves.shifts_px.sum()).backward()

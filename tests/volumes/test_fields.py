@@ -127,7 +127,7 @@ def test_a_grid_begins_with_a_map() -> None:
     field, axis = grid_field(), torch.arange(20) - 10
     squared = axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None] ** 2
     mean = torch.exp(-squared / 12)
-    field.begin_with(mean)
+    field.begin_with(mean[None])
     with torch.no_grad():
         field.voxels[1:] = 0
     assert float((field.maps(torch.zeros(1, 3))[0] - mean).norm() / mean.norm()) < 0.02

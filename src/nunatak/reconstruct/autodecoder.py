@@ -34,7 +34,7 @@ from nunatak.reconstruct.neural_views import misfit
 from nunatak.reconstruct.searching import hierarchical_config
 from nunatak.reconstruct.state import Context, RunState
 from nunatak.search.candidates import without_deviation
-from nunatak.search.lazy_adam import RowMoments, no_moments, own_copy, visit
+from nunatak.search.lazy_adam import RowMoments, no_moments, unshared, visit
 from nunatak.search.pose_table import PoseTable, move_poses, pose_leaves, pose_table
 
 LATENT_SD = 0.1
@@ -62,7 +62,7 @@ def _as_kept(moments: RowMoments) -> dict[str, Tensor]:
 def latent_table(state: RunState) -> LatentTable:
     """The latents as the last pass left them, to be changed."""
     kept = state.kept["trained"]
-    return LatentTable(kept["latents"].clone(), own_copy(_row_moments(kept["latent_moments"])))
+    return LatentTable(kept["latents"].clone(), unshared(_row_moments(kept["latent_moments"])))
 
 
 def kept_latents(table: LatentTable) -> dict[str, Any]:
@@ -262,7 +262,7 @@ def pose_table_of(state: RunState) -> PoseTable:
     if kept is not None:
         moments = _row_moments(kept["turning"]), _row_moments(kept["shifting"])
         table = PoseTable(own.rotations, own.shifts_px, *moments)
-    return table.own_copy()
+    return table.unshared()
 
 
 def gradient_pass(state: RunState, context: Context) -> RunState:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nunatak.core.device import CPU
 from nunatak.latent.encoder import Encoder
 from nunatak.latent.encoder_config import EncoderConfig
 from nunatak.reconstruct.config import EngineConfig
@@ -121,7 +122,7 @@ def started(
     amplitude = expected_amplitude(signal, noise_variance)[: plan.shape.radius_px + 1]
     field = new_field(plan, amplitude, context.generator(_FIELD))
     if mean is not None and isinstance(field, GridField):
-        field.begin_with(mean)
+        field.begin_with(mean[None])
     encoder = None
     if with_encoder:
         encoder = _new_encoder(context, plan.shape.radius_px).to(context.device)
@@ -178,7 +179,8 @@ def _load_moments(optimiser: torch.optim.Adam, networks: Networks, moments: dict
             if f"{name}.{part}" in moments:
                 kept = moments[f"{name}.{part}"].clone()
                 # The count of steps stays on the CPU, where the optimiser keeps it.
-                optimiser.state[parameter][part] = kept.cpu() if part == "step" else kept
+                on_host = part == "step"
+                optimiser.state[parameter][part] = torch.tensor(float(kept), device=CPU) if on_host else kept
 
 
 def kept_after(state: RunState, training: Training, **changed: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nunatak.core.errors import require
 from nunatak.particles.dataset import Particles
-from nunatak.reconstruct import amortised, autodecoder, autoencoder, parts
+from nunatak.reconstruct import amortised, autodecoder, autoencoder, parts, refit
 from nunatak.reconstruct.config import EngineConfig
 from nunatak.reconstruct.searching import require_within_nyquist
 from nunatak.reconstruct.stages import PoseSource, Recipe, Stage
@@ -27,16 +27,38 @@ def encoder_training(config: EngineConfig) -> tuple[Stage, ...]:
     train = autoencoder.autoencoder_pass
     return (
         Stage("training volume and encoder", train, config.epochs, check=require_latents),
-        Stage("embedding", autoencoder.embed_pass, 1, cost=0.3),
+        *encoder_embedding(config),
     )
+
+
+def encoder_embedding(config: EngineConfig) -> tuple[Stage, ...]:
+    """Latents of all images from the encoder."""
+    return (Stage("embedding", autoencoder.embed_pass, 1, cost=0.3),)
+
+
+def table_embedding(config: EngineConfig) -> tuple[Stage, ...]:
+    """Latents of all images from the table."""
+    return (Stage("embedding", autodecoder.table_pass, 1, cost=0.1),)
 
 
 def table_training(config: EngineConfig) -> tuple[Stage, ...]:
     """Volume and a table of latents at held poses."""
     return (
         Stage("training volume and latents", autodecoder.held_pass, config.epochs),
-        Stage("embedding", autodecoder.table_pass, 1, cost=0.1),
+        *table_embedding(config),
     )
+
+
+def found_maps(config: EngineConfig) -> tuple[Stage, ...]:
+    """Half maps at the poses that were found."""
+    return (Stage("maps from found poses", refit.found_maps_pass, 1),)
+
+
+def closed_form_maps(config: EngineConfig) -> tuple[Stage, ...]:
+    """The maps of a grid solved for, where the volume is one."""
+    if config.decoder != "grid" or not config.latent_dim:
+        return ()
+    return (Stage("maps in closed form", refit.refit_pass, 1, cost=1 + 0.2 * config.decoder_rank),)
 
 
 def pretraining(config: EngineConfig) -> tuple[Stage, ...]:
@@ -56,10 +78,7 @@ def bank_search(config: EngineConfig) -> tuple[Stage, ...]:
 
 def gradient_refinement(config: EngineConfig) -> tuple[Stage, ...]:
     """Gradients on poses, latents and volume together, from tables."""
-    return (
-        Stage("gradients on poses, latents and volume", autodecoder.gradient_pass, config.epochs),
-        Stage("embedding", autodecoder.table_pass, 1, cost=0.1),
-    )
+    return (Stage("gradients on poses, latents and volume", autodecoder.gradient_pass, config.epochs),)
 
 
 def encoder_search(config: EngineConfig) -> tuple[Stage, ...]:
@@ -68,7 +87,6 @@ def encoder_search(config: EngineConfig) -> tuple[Stage, ...]:
     return (
         Stage("pretraining on random poses", amortised.pretrain_pass, 1, check=require_latents),
         Stage("autoencoder and pose search", search, config.epochs, cost=2.0, check=require_within_nyquist),
-        Stage("embedding", autoencoder.embed_pass, 1, cost=0.3),
     )
 
 
@@ -77,24 +95,32 @@ RECIPES = (
         "cryodrgn",
         "trained volume, latents from an encoder (VAE)",
         PoseSource.GIVEN,
-        (parts.given_poses, encoder_training, parts.final_maps),
+        (parts.given_poses, encoder_training, closed_form_maps, parts.final_maps),
     ),
     Recipe(
         "cryodrgn-ai-fixed",
         "trained volume, a table of latents, no encoder",
         PoseSource.GIVEN,
-        (parts.given_poses, table_training, parts.final_maps),
+        (parts.given_poses, table_training, closed_form_maps, parts.final_maps),
     ),
     Recipe(
         "cryodrgn-ai",
         "pretraining, hierarchical search, gradients on tables of poses and latents",
         PoseSource.FOUND,
-        (pretraining, bank_search, gradient_refinement, parts.final_maps),
+        (
+            pretraining,
+            bank_search,
+            gradient_refinement,
+            found_maps,
+            table_embedding,
+            closed_form_maps,
+            parts.final_maps,
+        ),
     ),
     Recipe(
         "cryodrgn2",
         "trained volume, latents from an encoder, hierarchical search every few epochs",
         PoseSource.FOUND,
-        (encoder_search, parts.final_maps),
+        (encoder_search, found_maps, encoder_embedding, closed_form_maps, parts.final_maps),
     ),
 )

@@ -42,7 +42,7 @@ def no_moments(count: int, width: int, device: torch.device) -> RowMoments:
     )
 
 
-def own_copy(moments: RowMoments) -> RowMoments:
+def unshared(moments: RowMoments) -> RowMoments:
     """A copy for a pass to change: states between passes stay as they are."""
     return RowMoments(moments.first.clone(), moments.second.clone(), moments.visits.clone())
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nunatak.geometry.rotations import rotation_from_vector
-from nunatak.search.lazy_adam import RowMoments, no_moments, own_copy, visit
+from nunatak.search.lazy_adam import RowMoments, no_moments, unshared, visit
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class PoseTable:
     def __len__(self) -> int:
         return len(self.rotations)
 
-    def own_copy(self) -> PoseTable:
+    def unshared(self) -> PoseTable:
         """A copy for a pass to change."""
         poses = self.rotations.clone(), self.shifts_px.clone()
-        return PoseTable(*poses, own_copy(self.turning), own_copy(self.shifting))
+        return PoseTable(*poses, unshared(self.turning), unshared(self.shifting))
 
 
 def pose_table(rotations: Tensor, shifts_px: Tensor) -> PoseTable:

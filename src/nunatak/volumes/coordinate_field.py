@@ -40,7 +40,7 @@ class CoordinateField(nn.Module):
         super().__init__()
         self.shape = shape
         count = 3 * config.features_per_axis
-        drawn = torch.randn(count, 3, generator=generator)
+        drawn = torch.randn(count, 3, generator=generator).to(amplitude.device)
         # Coordinates are k / box and the frequencies are scaled by half the box.
         self.register_buffer("features", 0.5 * config.feature_sd * drawn)
         self.register_buffer("amplitude", amplitude.clone())

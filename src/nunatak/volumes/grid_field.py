@@ -55,13 +55,13 @@ class GridField(nn.Module):
         )
 
     @torch.no_grad()
-    def begin_with(self, mean: Tensor) -> None:
-        """Take a (d, d, d) map as the mean, before training."""
+    def begin_with(self, maps: Tensor) -> None:
+        """Take (k, d, d, d) maps as the mean and the first k - 1 components."""
         box = self.shape.box_px
         radius = radius_grid(box, self.voxels.device)
         gain = radial(self.amplitude, radius[..., None])
-        transform = fourier_map(change_box(mean, box)) / gain * (radius <= self.shape.radius_px)
-        self.voxels[0] = real_map(transform) * self.mask
+        transform = fourier_map(change_box(maps, box)) / gain * (radius <= self.shape.radius_px)
+        self.voxels[: len(maps)] = real_map(transform) * self.mask
 
     def mixing(self, latents: Tensor) -> Tensor:
         """(b, 1 + rank) weights of the maps at (b, q) latents; the first is 1."""

@@ -94,10 +94,10 @@ def test_epochs_at_held_poses_explain_more_each_time(advance, decoder: str) -> N
     assert told[-1] > 0.5 * max(told)
 
 
-@pytest.mark.parametrize("decoder", ["grid", "network"])
-def test_passes_are_pure_and_repeat_to_the_bit(decoder: str) -> None:
+@pytest.mark.parametrize(("decoder", "encoder"), [("grid", "placed"), ("network", "image")])
+def test_passes_are_pure_and_repeat_to_the_bit(decoder: str, encoder: str) -> None:
     """Nothing a pass does reaches the state that it was given; so a resumed run has the same numbers."""
-    context = tiny(decoder)
+    context = tiny(decoder, encoder=encoder)
     begun = autoencoder_pass(posed_state(), context)
     kept = {name: tensor.clone() for name, tensor in begun.kept["trained"]["parameters"].items()}
     moments = {name: tensor.clone() for name, tensor in begun.kept["trained"]["moments"].items()}
@@ -124,7 +124,8 @@ def test_latents_end_in_their_gauge_and_the_decoder_takes_them() -> None:
     training = resumed(state, context)
     rows = torch.arange(80)
     decoder = state.kept["decoder"]
-    own = encoded_posterior(training, context, state.model.candidates.shifts_px).means
+    candidates = state.model.candidates
+    own = encoded_posterior(training, context, (candidates.rotations, candidates.shifts_px)).means
     back = ungauged(latents[rows], Gauge(decoder["centre"], decoder["transform"]))
     torch.testing.assert_close(back, own, atol=1e-3, rtol=1e-3)
 

@@ -17,6 +17,7 @@ from nunatak.reconstruct.autodecoder import (
 from nunatak.reconstruct.autoencoder import (
     autoencoder_epoch,
     encoded_posterior,
+    features_of,
     images_of,
     shuffled,
 )
@@ -58,20 +59,23 @@ def _epoch_at_held_poses(state: RunState, context: Context) -> RunState:
 
 def _epoch_with_search(state: RunState, context: Context) -> RunState:
     config, training = context.config, resumed(state, context)
-    shifts = torch.zeros(len(context.cache), 2, device=context.device)
+    count, device = len(context.cache), context.device
+    # The encoder sees images alone: of a first pose it is told nothing.
+    held = torch.zeros(count, 3, 3, device=device), torch.zeros(count, 2, device=device)
     if state.model is not None:
-        shifts = state.model.candidates.shifts_px.clone()
+        held = state.model.candidates.rotations, state.model.candidates.shifts_px
     draws = context.generator(_DRAWS, state.passes)
     networks = training.networks.decoder, training.networks.reading
     rate = learning_rate(config.learning_rate, state.passes / config.epochs)
-    latents = encoded_posterior(training, context, shifts).means
+    latents = encoded_posterior(training, context, held).means
 
     def train(rows: Tensor, poses: tuple[Tensor, Tensor]) -> None:
         images = images_of(training, context, rows)
         seen = images.centred(poses[1]), images.transfer
         placed = poses[0], images.frequencies
         weight = divergence_weight(config, state.passes / config.epochs)
-        descend(training, autoencoder_loss(networks, seen, placed, training.signal, weight, draws).loss, rate)
+        features = features_of(training, *seen, poses[0])
+        descend(training, autoencoder_loss(networks, seen, placed, features, weight, draws).loss, rate)
 
     steps = SearchSteps(lambda rows: latents[rows], train)
     poses = search_epoch(training, context, shuffled(context, _ORDER, state.passes), steps)

@@ -7,7 +7,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from nunatak.latent.encoder import image_features
 from nunatak.latent.gauge import population_gauge
+from nunatak.latent.placing import placed_features
 from nunatak.latent.subspace import LatentPosterior
 from nunatak.reconstruct.model import Model
 from nunatak.reconstruct.neural_model import (
@@ -35,6 +37,13 @@ def images_of(training: Training, context: Context, rows: Tensor) -> WhiteImages
 def shuffled(context: Context, *purpose: int) -> Tensor:
     """Every row once, in an order of its own for each purpose."""
     return torch.randperm(len(context.cache), generator=context.generator(*purpose)).to(context.device)
+
+
+def features_of(training: Training, centred: Tensor, transfer: Tensor, rotations: Tensor) -> Tensor:
+    """(b, f) what the encoder sees of centred white images: them alone, or placed where poses are known."""
+    if training.placing is None:
+        return image_features(centred, transfer, training.signal)
+    return placed_features(training.placing, centred, transfer, rotations)
 
 
 def autoencoder_epoch(
@@ -65,7 +74,7 @@ def autoencoder_epoch(
             networks,
             (centred, images.transfer),
             (rotations[rows], images.frequencies),
-            training.signal,
+            features_of(training, centred, images.transfer, rotations[rows]),
             divergence_weight(config, done),
             draws,
         )
@@ -90,13 +99,14 @@ def autoencoder_pass(state: RunState, context: Context) -> RunState:
 
 
 @torch.no_grad()
-def encoded_posterior(training: Training, context: Context, shifts_px: Tensor) -> LatentPosterior:
-    """What the encoder says of every image, centred by (n, 2) shifts."""
+def encoded_posterior(training: Training, context: Context, poses: tuple[Tensor, Tensor]) -> LatentPosterior:
+    """What the encoder says of every image at its (n, 3, 3) rotation and (n, 2) shift."""
     means, covariances = [], []
     for rows in torch.arange(len(context.cache), device=context.device).split(_ROWS_AT_ONCE):
         images = images_of(training, context, rows)
-        centred = images.centred(shifts_px[rows])
-        mean, log_variance = encoded(training.networks.reading, centred, images.transfer, training.signal)
+        centred = images.centred(poses[1][rows])
+        seen = features_of(training, centred, images.transfer, poses[0][rows])
+        mean, log_variance = encoded(training.networks.reading, seen)
         means.append(mean)
         covariances.append(torch.diag_embed(log_variance.exp()))
     return LatentPosterior(torch.cat(means), torch.cat(covariances))
@@ -131,7 +141,8 @@ def with_latents(state: RunState, posterior: LatentPosterior, training: Training
 def embed_pass(state: RunState, context: Context) -> RunState:
     """Latents of all images from the encoder."""
     training = resumed(state, context)
-    posterior = encoded_posterior(training, context, state.oriented.candidates.shifts_px)
+    own = state.oriented.candidates
+    posterior = encoded_posterior(training, context, (own.rotations, own.shifts_px))
     moved = with_latents(state, posterior, training)
     record = {"radius_px": training.radius_px, "latent_spread": float(posterior.means.std(0).mean())}
     return replace(moved, history=(*state.history, record))

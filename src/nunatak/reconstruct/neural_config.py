@@ -22,6 +22,10 @@ class TrainingParameters(BaseModel):
     decoder_width: int = Field(_NETWORK.width, ge=1, description="Width of the network of coordinates.")
     decoder_layers: int = Field(_NETWORK.layers, ge=0, description="Its residual layers.")
     decoder_rank: int = Field(_GRID.rank, ge=1, description="Maps of the grid beside their mean.")
+    encoder: Literal["placed", "image"] = Field(
+        "placed",
+        description="What an encoder sees: residuals in the molecule's frame, at given poses; or images.",
+    )
     encoder_width: int = Field(_ENCODER.width, ge=1, description="Width of the encoder.")
     encoder_layers: int = Field(_ENCODER.layers, ge=0, description="Its residual layers.")
     epochs: int = Field(20, ge=1, description="Passes over all images with volume and latents trained.")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from nunatak.core.device import CPU
 from nunatak.latent.encoder import Encoder
 from nunatak.latent.encoder_config import EncoderConfig
+from nunatak.latent.placing import Placing, placing
 from nunatak.reconstruct.config import EngineConfig
 from nunatak.reconstruct.neural_views import expected_amplitude, signal_power
 from nunatak.reconstruct.state import Context, RunState
@@ -69,6 +70,8 @@ class Training:
     signal : (m,) float32
         Expected |slice|^2 at the half-plane's samples.
     radius_px : int
+    placing : Placing or None
+        How images are placed for the encoder, where it sees them so.
     """
 
     networks: Networks
@@ -76,6 +79,7 @@ class Training:
     noise_variance: Tensor
     signal: Tensor
     radius_px: int
+    placing: Placing | None = None
 
 
 def field_plan(context: Context) -> FieldPlan:
@@ -116,18 +120,25 @@ def started(
     Parameters
     ----------
     mean : (d, d, d), optional
-        A map that a grid begins with, where there is one; a network begins with nothing.
+        Where poses are known. A grid begins with this map, a network with nothing; an encoder may see
+        residuals from it, placed in its frame.
     """
     plan, signal = field_plan(context), signal_power(context.cache, noise_variance, context.image_power)
     amplitude = expected_amplitude(signal, noise_variance)[: plan.shape.radius_px + 1]
     field = new_field(plan, amplitude, context.generator(_FIELD))
     if mean is not None and isinstance(field, GridField):
         field.begin_with(mean[None])
-    encoder = None
+    encoder: Encoder | None = None
+    placed: dict[str, Tensor] = {}
     if with_encoder:
-        encoder = _new_encoder(context, plan.shape.radius_px).to(context.device)
+        inputs = 2 * context.cache.plane.count_within(plan.shape.radius_px)
+        if mean is not None and context.config.encoder == "placed":
+            placed = {"mean": mean}
+            inputs = placing(mean, plan.shape.radius_px, context.mask_fraction).features
+        encoder = _new_encoder(context, inputs)
     parameters = _detached(Networks(field, encoder).state_dict())
     return {
+        **placed,
         "plan": plan.text(),
         "parameters": parameters,
         "moments": {},
@@ -136,10 +147,11 @@ def started(
     }
 
 
-def _new_encoder(context: Context, radius_px: int) -> Encoder:
-    config, inputs = context.config, 2 * context.cache.plane.count_within(radius_px)
+def _new_encoder(context: Context, inputs: int) -> Encoder:
+    config = context.config
     sizes = EncoderConfig(config.encoder_width, config.encoder_layers)
-    return Encoder(inputs, config.latent_dim, sizes, context.generator(_ENCODER))
+    made = Encoder(inputs, config.latent_dim, sizes, context.generator(_ENCODER))
+    return made.to(context.device)
 
 
 def _detached(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -154,14 +166,15 @@ def resumed(state: RunState, context: Context) -> Training:
     theirs = {n.removeprefix("encoder."): t for n, t in parameters.items() if n.startswith("encoder.")}
     encoder = None
     if theirs:
-        encoder = _new_encoder(context, plan.shape.radius_px).to(context.device)
+        encoder = _new_encoder(context, theirs["network.first.weight"].shape[1])
         encoder.load_state_dict(theirs)
     networks = Networks(field_with(plan, mine), encoder)
     optimiser = _optimiser(networks, context.config.learning_rate)
     _load_moments(optimiser, networks, kept["moments"])
     radius = plan.shape.radius_px
     shells = context.cache.plane.shells[: context.cache.plane.count_within(radius)]
-    return Training(networks, optimiser, kept["noise_variance"], kept["signal"][shells], radius)
+    where = placing(kept["mean"], radius, context.mask_fraction) if "mean" in kept else None
+    return Training(networks, optimiser, kept["noise_variance"], kept["signal"][shells], radius, where)
 
 
 def _optimiser(networks: Networks, rate: float) -> torch.optim.Adam:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nunatak.latent.encoder import Encoder, divergence_from_prior, image_features
+from nunatak.latent.encoder import Encoder, divergence_from_prior
 from nunatak.particles.cache import ImageCache
 from nunatak.reconstruct.model import images_within
 from nunatak.search.candidates import ImageSamples
@@ -74,9 +74,9 @@ def drawn_latents(mean: Tensor, log_variance: Tensor, generator: torch.Generator
     return mean + draw * (0.5 * log_variance).exp()
 
 
-def encoded(encoder: Encoder, centred: Tensor, transfer: Tensor, signal: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and log variance of the latents of centred whitened images; signal as image_features has it."""
-    mean, log_variance = encoder(image_features(centred, transfer, signal))
+def encoded(encoder: Encoder, features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and log variance of latents; the latter within bounds that an exponential survives."""
+    mean, log_variance = encoder(features)
     return mean, log_variance.clamp(*LOG_VARIANCE_RANGE)
 
 
@@ -104,7 +104,7 @@ def autoencoder_loss(
     networks: tuple[VolumeField, Encoder],
     images: tuple[Tensor, Tensor],
     poses: tuple[Tensor, Tensor],
-    signal: Tensor,
+    features: Tensor,
     beta: float,
     generator: torch.Generator,
 ) -> Terms:
@@ -115,10 +115,11 @@ def autoencoder_loss(
     networks : decoder, encoder
     images : (b, m) centred, and transfer, both whitened
     poses : (b, 3, 3) rotations and (m, 2) frequencies
-    signal : (m,)
+    features : (b, f)
+        What the encoder sees.
     """
     decoder, encoder = networks
-    mean, log_variance = encoded(encoder, *images, signal)
+    mean, log_variance = encoded(encoder, features)
     latents = drawn_latents(mean, log_variance, generator)
     off = misfit(*images, decoder.slices(*poses, latents))
     return evidence_bound(off, divergence_from_prior(mean, log_variance), beta)

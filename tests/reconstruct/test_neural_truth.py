@@ -1,8 +1,8 @@
 """Recipes with trained volumes against the truth: latents that follow the hinge, and maps of every state.
 
-600 images of 24 px of the built-in molecule with a swinging part, at an SNR of 0.3 and true poses. The score of
-latents is the correlation of a particle's true coordinate with the mean of its 20 nearest neighbours in latent
-space; that of maps the area under the FSC with the true map of a particle's state, at most 0.5.
+600 images of 24 px of the built-in molecule with a swinging part, at an SNR of 0.3 and true poses. The score
+of latents is the correlation of a particle's true coordinate with the mean of its 20 nearest neighbours in
+latent space; that of maps the area under the FSC with the true map of a particle's state, at most 0.5.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def map_score(state: RunState) -> float:
     field = field_with(plan_from_text(kept["plan"]), kept["parameters"])
     latents = ungauged(state.model.candidates.latents[rows], Gauge(kept["centre"], kept["transform"]))
     maps, true = field.maps(latents).numpy(), truth.volumes[truth.labels[rows]].numpy()
-    return float(np.mean([area_under_fsc(fourier_shell_correlation(*pair)) for pair in zip(maps, true, strict=True)]))
+    return float(
+        np.mean([area_under_fsc(fourier_shell_correlation(*pair)) for pair in zip(maps, true, strict=True)])
+    )
 
 
 @pytest.mark.parametrize("recipe", ["cryodrgn-ai-fixed", "cryodrgn"])

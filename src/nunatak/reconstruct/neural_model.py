@@ -29,6 +29,7 @@ BETAS = (0.9, 0.99)
 # A grid's voxels are of unit size and a network's weights a hundredth of that.
 VOXEL_RATE = 100.0
 BATCHES = {"network": 32, "grid": 128}
+LEAST_STEPS, LEAST_BATCH = 16, 16
 LAST_RATE = 0.01
 WARM_UP = 1 / 3
 _FIELD, _ENCODER = 31, 32
@@ -92,9 +93,13 @@ def field_plan(context: Context) -> FieldPlan:
     return FieldPlan(config.decoder, shape, network, grid)
 
 
-def batch_size(config: EngineConfig) -> int:
-    """Images per step: a grid is transformed once a step, a network costs the same for every image."""
-    return config.batch or BATCHES[config.decoder]
+def batch_size(context: Context) -> int:
+    """Images per step: a grid is transformed once a step, a network costs the same for every image.
+
+    Of few images as many as leave LEAST_STEPS in an epoch: networks need steps more than they need images.
+    """
+    fitting = max(LEAST_BATCH, len(context.cache) // LEAST_STEPS)
+    return context.config.batch or min(BATCHES[context.config.decoder], fitting)
 
 
 def divergence_weight(config: EngineConfig, progress: float = 1.0) -> float:

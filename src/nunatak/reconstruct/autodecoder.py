@@ -40,7 +40,9 @@ from nunatak.search.pose_table import PoseTable, move_poses, pose_leaves, pose_t
 LATENT_SD = 0.1
 """Of the latents before they have met an image, as published."""
 _LATENTS, _ROTATIONS, _ORDER, _PRETRAINED = 35, 36, 37, 38
-_BANKS_PER_EPOCH = 4
+# A network takes a second to rasterise at each of a bank's latents, a grid nothing.
+BANKS_PER_EPOCH = {"network": 4, "grid": 16}
+LEAST_IMAGES_PER_BANK = 100
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,8 @@ def search_epoch(training: Training, context: Context, order: Tensor, steps: Sea
         torch.zeros(count, device=device),
     )
     done = 0
-    for rows in order.split(-(-count // _BANKS_PER_EPOCH)):
+    at_once = max(-(-count // BANKS_PER_EPOCH[context.config.decoder]), LEAST_IMAGES_PER_BANK)
+    for rows in order.split(at_once):
         found = search_rows(training, context, rows, steps.latents(rows))
         poses.rotations[rows], poses.shifts_px[rows] = found.rotations, found.shifts_px
         poses.scores[rows] = found.scores

@@ -24,7 +24,6 @@ from nunatak.particles.cache import ImageCache
 from nunatak.particles.dataset import Particles
 from nunatak.reconstruct.model import Model
 from nunatak.reconstruct.state import Outcome, RunState
-from nunatak.runs.hands import inverted
 from nunatak.runs.job import JobConfig
 from nunatak.runs.tensors import write_tensors
 from nunatak.runs.trained import stored_volume

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from nunatak.latent.gauge import ungauged
 from nunatak.latent.subspace import Gauge
-from nunatak.runs.hands import inverted
 from nunatak.volumes.making import TrainableField, field_with, plan_from_text
-from nunatak.volumes.maps import change_box
+from nunatak.volumes.maps import change_box, mirrored
 
 PLAN, FLIPPED = "decoder_plan", "decoder_flipped"
 _NUMBERS, _CENTRE, _TRANSFORM = "decoder.", "latent_centre", "latent_transform"
@@ -53,4 +52,4 @@ class TrainedVolume:
         """(d, d, d) map at a (q,) position."""
         position = torch.from_numpy(np.asarray(latent, np.float32))[None]
         volume = change_box(self._field.maps(ungauged(position, self._gauge)), self._box_px)[0]
-        return (inverted(volume) if self._flipped else volume).numpy()
+        return (mirrored(volume) if self._flipped else volume).numpy()

@@ -26,7 +26,7 @@ from nunatak.volumes.making import FieldPlan, TrainableField, field_with, new_fi
 from nunatak.volumes.maps import working_box
 
 BETAS = (0.9, 0.99)
-# A grid's voxels are of unit size and a network's weights a hundredth of that.
+# Times a network's, for batches of a grid's usual size: its voxels are of unit size.
 VOXEL_RATE = 100.0
 BATCHES = {"network": 32, "grid": 128}
 LEAST_STEPS, LEAST_BATCH = 16, 16
@@ -174,7 +174,7 @@ def resumed(state: RunState, context: Context) -> Training:
         encoder = _new_encoder(context, theirs["network.first.weight"].shape[1])
         encoder.load_state_dict(theirs)
     networks = Networks(field_with(plan, mine), encoder)
-    optimiser = _optimiser(networks, context.config.learning_rate)
+    optimiser = _optimiser(networks, context)
     _load_moments(optimiser, networks, kept["moments"])
     radius = plan.shape.radius_px
     shells = context.cache.plane.shells[: context.cache.plane.count_within(radius)]
@@ -182,13 +182,15 @@ def resumed(state: RunState, context: Context) -> Training:
     return Training(networks, optimiser, kept["noise_variance"], kept["signal"][shells], radius, where)
 
 
-def _optimiser(networks: Networks, rate: float) -> torch.optim.Adam:
+def _optimiser(networks: Networks, context: Context) -> torch.optim.Adam:
     named = dict(networks.named_parameters())
     voxels = [p for name, p in named.items() if name == "decoder.voxels"]
     others = [p for name, p in named.items() if name != "decoder.voxels"]
-    groups = [(others, 1.0), (voxels, VOXEL_RATE)]
+    # Steps of smaller batches are noisier, and there are more of them.
+    share = min(1.0, batch_size(context) / BATCHES["grid"])
+    groups = [(others, 1.0), (voxels, VOXEL_RATE * share)]
     made = [{"params": members, "factor": factor} for members, factor in groups if members]
-    return torch.optim.Adam(made, lr=rate, betas=BETAS)
+    return torch.optim.Adam(made, lr=context.config.learning_rate, betas=BETAS)
 
 
 def _load_moments(optimiser: torch.optim.Adam, networks: Networks, moments: dict[str, Tensor]) -> None:

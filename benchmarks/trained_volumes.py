@@ -12,14 +12,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "peers"))
 
-import numba  # noqa: E402
-import torch  # noqa: E402
-from child import machine, report  # noqa: E402
+import numba
+import torch
+from child import machine, report
 
-from nunatak.core.fourier import half_plane  # noqa: E402
-from nunatak.geometry.rotations import random_rotations  # noqa: E402
-from nunatak.volumes.field_config import FieldShape, GridConfig  # noqa: E402
-from nunatak.volumes.making import FieldPlan, new_field  # noqa: E402
+from nunatak.core.fourier import half_plane
+from nunatak.geometry.rotations import random_rotations
+from nunatak.volumes.field_config import FieldShape, GridConfig
+from nunatak.volumes.making import FieldPlan, new_field
 
 
 def images_per_s(plan: FieldPlan, batch: int, steps: int) -> float:
@@ -68,7 +68,7 @@ def main() -> None:
         for kind, batch, rank in cases
     ]
     told = {"box_px": options.box_px, "latent_dim": options.latent_dim, "volumes": found}
-    report({**machine(options.threads), **told}, options.output)
+    report({"machine": machine(options.threads), **told}, options.output)
 
 
 if __name__ == "__main__":

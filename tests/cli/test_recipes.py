@@ -11,7 +11,10 @@ from _commands import TINY, call, read_tables, succeed
 
 from nunatak.metrics.comparison import rows_from_csv
 
-SEARCH = (*TINY, "--latent-dim=1", "--l-start=5", "--l-end=8", "--search-passes=1", "--search-step-deg=15")
+SEARCH = [
+    *("--l-start=5", "--l-end=8", "--search-passes=1", "--variability-passes=4"),
+    *("--base-healpy=1", "--t-n-grid=2", "--n-iter=1"),
+]
 
 
 def test_recipes_are_listed_with_the_source_of_their_poses() -> None:
@@ -86,7 +89,7 @@ def compared(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--originals",
         folder / "others.csv",
         "--options",
-        " ".join(SEARCH[:-4]) + " --l-end=8 --l-start=5",
+        " ".join([*TINY, *SEARCH]),
     ]
     told = json.loads(succeed(*words, "--json").out)
     assert [row["recipe"] for row in told["rows"]] == ["hierarchical", "3dva", "somebody"]

@@ -67,6 +67,7 @@ def a_state() -> RunState:
         pose_change_deg=float("inf"),
         confidence=shared,
         junk=shared,
+        kept={"multiclass": {"maps": white(2, 4, 4, 4), "shift_sd_px": 0.1 + 0.2}, "classes": rows % 2},
         history=(
             {"stage": "random starts", "restart": 4, "log_evidence": 0.1 + 0.2, "fsc_resolution_A": None},
         ),
@@ -83,6 +84,10 @@ def assert_same(first: object, second: object) -> None:
     elif dataclasses.is_dataclass(first):
         for field in dataclasses.fields(first):
             assert_same(getattr(first, field.name), getattr(second, field.name))
+    elif isinstance(first, dict):
+        assert list(first) == list(second)
+        for name in first:
+            assert_same(first[name], second[name])
     elif isinstance(first, tuple):
         assert len(first) == len(second)
         for ours, theirs in zip(first, second, strict=True):

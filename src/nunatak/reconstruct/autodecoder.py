@@ -102,7 +102,7 @@ def pretrained(state: RunState, context: Context, latents: Tensor) -> RunState:
     config, training, off = context.config, resumed(state, context), 0.0
     rows = shuffled(context, _PRETRAINED)[: config.pretrain_images]
     rotations = random_rotations(len(rows), context.generator(_ROTATIONS)).to(context.device)
-    for part in torch.arange(len(rows), device=context.device).split(batch_size(context)):
+    for part in torch.arange(len(rows), device=context.device).split(batch_size(context, training.networks)):
         images = images_of(training, context, rows[part])
         slices = training.networks.decoder.slices(rotations[part], images.frequencies, latents[rows[part]])
         loss = misfit(images.samples, images.transfer, slices)
@@ -148,7 +148,7 @@ def search_epoch(training: Training, context: Context, order: Tensor, steps: Sea
         found = search_rows(training, context, rows, steps.latents(rows))
         poses.rotations[rows], poses.shifts_px[rows] = found.rotations, found.shifts_px
         poses.scores[rows] = found.scores
-        for part in torch.arange(len(rows), device=device).split(batch_size(context)):
+        for part in torch.arange(len(rows), device=device).split(batch_size(context, training.networks)):
             steps.train(rows[part], (found.rotations[part], found.shifts_px[part]))
         done += len(rows)
         context.progress(done / count)
@@ -222,7 +222,7 @@ def held_pass(state: RunState, context: Context) -> RunState:
         kept = {**state.kept, "trained": trained | kept_latents(drawn_table(context))}
         state = replace(state, kept=kept)
     training, table = resumed(state, context), latent_table(state)
-    batches = shuffled(context, _ORDER, 2, state.passes).split(batch_size(context))
+    batches = shuffled(context, _ORDER, 2, state.passes).split(batch_size(context, training.networks))
     evidence = 0.0
     for step, rows in enumerate(batches):
         rate = learning_rate(config.learning_rate, (state.passes + step / len(batches)) / config.epochs)
@@ -273,7 +273,7 @@ def gradient_pass(state: RunState, context: Context) -> RunState:
     config, count = context.config, len(context.cache)
     training, table, poses = resumed(state, context), latent_table(state), pose_table_of(state)
     scores = torch.zeros(count, device=context.device)
-    batches = shuffled(context, _ORDER, 1, state.passes).split(batch_size(context))
+    batches = shuffled(context, _ORDER, 1, state.passes).split(batch_size(context, training.networks))
     for step, rows in enumerate(batches):
         done = (state.passes + step / len(batches)) / config.epochs
         scores[rows] = refine_rows(training, context, (poses, table), rows, done)

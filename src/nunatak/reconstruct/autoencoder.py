@@ -62,7 +62,7 @@ def autoencoder_epoch(
     """
     training, config = resumed(state, context), context.config
     rotations, shifts_px = poses
-    batches = shuffled(context, _ORDER, number[0]).split(batch_size(context))
+    batches = shuffled(context, _ORDER, number[0]).split(batch_size(context, training.networks))
     draws = context.generator(_DRAWS, number[0])
     networks = training.networks.decoder, training.networks.reading
     gain, divergence = 0.0, 0.0

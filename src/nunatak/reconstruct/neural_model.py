@@ -93,13 +93,16 @@ def field_plan(context: Context) -> FieldPlan:
     return FieldPlan(config.decoder, shape, network, grid)
 
 
-def batch_size(context: Context) -> int:
+def batch_size(context: Context, networks: Networks) -> int:
     """Images per step: a grid is transformed once a step, a network costs the same for every image.
 
-    Of few images as many as leave LEAST_STEPS in an epoch: networks need steps more than they need images.
+    With an encoder, of few images as many as leave LEAST_STEPS in an epoch: it learns by steps, where a table
+    gets one step for each image in any case.
     """
-    fitting = max(LEAST_BATCH, len(context.cache) // LEAST_STEPS)
-    return context.config.batch or min(BATCHES[context.config.decoder], fitting)
+    usual = BATCHES[context.config.decoder]
+    if networks.encoder is not None:
+        usual = min(usual, max(LEAST_BATCH, len(context.cache) // LEAST_STEPS))
+    return context.config.batch or usual
 
 
 def divergence_weight(config: EngineConfig, progress: float = 1.0) -> float:
@@ -187,7 +190,7 @@ def _optimiser(networks: Networks, context: Context) -> torch.optim.Adam:
     voxels = [p for name, p in named.items() if name == "decoder.voxels"]
     others = [p for name, p in named.items() if name != "decoder.voxels"]
     # Steps of smaller batches are noisier, and there are more of them.
-    share = min(1.0, batch_size(context) / BATCHES["grid"])
+    share = min(1.0, batch_size(context, networks) / BATCHES["grid"])
     groups = [(others, 1.0), (voxels, VOXEL_RATE * share)]
     made = [{"params": members, "factor": factor} for members, factor in groups if members]
     return torch.optim.Adam(made, lr=context.config.learning_rate, betas=BETAS)

@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 
+from nunatak.cli import together
 from nunatak.cli.results import emit, emit_error, wants_json
 
 COMMANDS = {
@@ -71,6 +72,7 @@ def _guarded(command: str, words: list[str], debug: bool) -> int:
     """Run a command and print what it found; errors become one sentence unless a traceback was asked for."""
     as_json = wants_json(words)
     try:
+        together.begin(command)
         module = importlib.import_module(f"nunatak.cli.commands.{command}")
         result = module.run(words)
         if result is not None:
@@ -80,7 +82,8 @@ def _guarded(command: str, words: list[str], debug: bool) -> int:
         remedy = (
             "`nunatak resume RUN` goes on from the last checkpoint" if command in ENGINE else "start again"
         )
-        _say(command, f"stopped; {remedy}.")
+        if together.may_speak():
+            _say(command, f"stopped; {remedy}.")
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -89,6 +92,8 @@ def _guarded(command: str, words: list[str], debug: bool) -> int:
         if debug:
             raise
         sentence, status = _told(error)
+        if not together.may_speak():
+            return status
         _say(command, sentence)
         if as_json:
             emit_error(" ".join(sentence.split()), status)

@@ -13,6 +13,7 @@ from tyro.conf import Positional
 
 from nunatak.cli.options import MachineOptions, Output, command_line, fields_of, parse
 from nunatak.cli.results import Result
+from nunatak.cli.together import is_first
 from nunatak.core.errors import InputError
 from nunatak.reconstruct.config import EngineConfig
 from nunatak.runs.job import Command, InputConfig, JobConfig, read_config
@@ -28,7 +29,7 @@ class RunOptions(MachineOptions, EngineConfig, InputConfig):
     )
 
 
-def run_job(words: list[str], command: Command, about: str) -> Result:
+def run_job(words: list[str], command: Command, about: str) -> Result | None:
     """Parse, run, write the report; how it went."""
     options = parse(RunOptions, words, command, about, _defaults(words, command))
     job = JobConfig(
@@ -39,7 +40,7 @@ def run_job(words: list[str], command: Command, about: str) -> Result:
         engine=fields_of(options, EngineConfig),
     )
     execute(job, options.output)
-    return conclude(options.output)
+    return conclude(options.output) if is_first() else None
 
 
 def _defaults(words: list[str], command: str) -> RunOptions | None:

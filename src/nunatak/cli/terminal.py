@@ -7,6 +7,7 @@ import sys
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from nunatak.cli.together import is_first
 from nunatak.reconstruct.loop import Progress as RunProgress
 from nunatak.reconstruct.state import RunState
 
@@ -24,7 +25,8 @@ class TerminalListener:
             TextColumn("left"),
             TimeRemainingColumn(elapsed_when_finished=False),
         )
-        self._progress = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
+        shown = self._console.is_terminal and is_first()
+        self._progress = Progress(*columns, console=self._console, disable=not shown)
         self._task = self._progress.add_task("reading images", total=1.0)
         self._stage = ""
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from nunatak.core.collective import ALONE, Group, Share
 from nunatak.core.fourier import HalfPlane, half_plane, sample_images
 from nunatak.optics.ctf import CtfParameters, evaluate_ctf
 from nunatak.particles.checks import require_computable
@@ -18,7 +19,7 @@ from nunatak.particles.preprocess import normalise
 
 @dataclass(frozen=True)
 class ImageCache:
-    """Half-plane samples of n images on the common grid.
+    """Half-plane samples of n images on the common grid, or of this process' share of them.
 
     Attributes
     ----------
@@ -34,7 +35,9 @@ class ImageCache:
     flat_images : (k,) int64
         Rows of images without any contrast.
     optics : CtfParameters or None
-        For CTF values elsewhere; None without a CTF.
+        For CTF values elsewhere, of the same images; None without a CTF.
+    share : Share
+        Which rows of the whole set these are; `len` is that of the whole set.
     """
 
     samples: Tensor
@@ -44,9 +47,10 @@ class ImageCache:
     background_power: Tensor
     flat_images: Tensor
     optics: CtfParameters | None
+    share: Share = field(default_factory=Share)
 
     def __len__(self) -> int:
-        return len(self.samples)
+        return self.share.count if self.share.size > 1 else len(self.samples)
 
     @property
     def extent_A(self) -> float:
@@ -56,14 +60,14 @@ class ImageCache:
     def transfer_at(self, frequencies_px: Tensor) -> Tensor:
         """(n, k) float32 CTF values at (k, 2) frequencies in Fourier pixels."""
         if self.optics is None:
-            return torch.ones(len(self), len(frequencies_px), device=self.samples.device)
+            return torch.ones(len(self.samples), len(frequencies_px), device=self.samples.device)
         scaled, at_once = frequencies_px.double() / self.extent_A, 1024
-        starts = range(0, len(self), at_once)
+        starts = range(0, len(self.samples), at_once)
         return torch.cat([evaluate_ctf(self.optics[slice(i, i + at_once)], scaled) for i in starts])
 
     def image_power(self) -> Tensor:
         """(shells,) mean |Y|^2 per shell over all images."""
-        return shell_power(self.samples, self.plane)
+        return self.share.total(shell_power(self.samples, self.plane) * (len(self.samples) / len(self)))
 
 
 def shell_power(samples: Tensor, plane: HalfPlane) -> Tensor:
@@ -95,8 +99,9 @@ def build_cache(
     circle_px: float,
     batch: int = 1024,
     progress: Callable[[int], None] = lambda done: None,
+    group: Group = ALONE,
 ) -> ImageCache:
-    """Read, normalise and transform every image.
+    """Read, normalise and transform every image, or this process' share of them.
 
     Parameters
     ----------
@@ -112,31 +117,34 @@ def build_cache(
     """
     box, pixel = particles.box_px, particles.pixel_size_A
     plane = half_plane(box, (box - 1) // 2)
-    count = len(particles)
+    share = group.share_of(len(particles))
+    first, end = share.bounds
+    count = end - first
     samples = torch.empty(count, len(plane), dtype=torch.complex64)
     transfer = torch.ones(count, len(plane))
     frequencies = plane.frequencies.double() / (box * pixel)
     background = torch.zeros(plane.radius_px + 1)
-    flat: list[Tensor] = []
+    flat = [torch.zeros(0, dtype=torch.long)]
     done = 0
-    for group, (group_pixel, group_box) in enumerate(
+    for number, (group_pixel, group_box) in enumerate(
         zip(particles.group_pixel_size_A, particles.group_box_px, strict=True)
     ):
-        rows = torch.nonzero(particles.optics_group == group).flatten()
+        rows = first + torch.nonzero(particles.optics_group[first:end] == number).flatten()
         for part in rows.split(batch):
             read = particles.images.read(part.numpy())
             require_computable(read, part.numpy())
             pixels, is_flat = normalise(read, sign, circle_px * pixel / group_pixel)
             images = torch.from_numpy(np.ascontiguousarray(pixels))
             scale = group_pixel / pixel
-            samples[part] = sample_images(images, plane, scale)
+            samples[part - first] = sample_images(images, plane, scale)
             if particles.has_ctf:
-                transfer[part] = evaluate_ctf(particles.optics[part], frequencies)
+                transfer[part - first] = evaluate_ctf(particles.optics[part], frequencies)
             background += _background_power(
                 images, plane, min(circle_px * pixel / group_pixel, 0.5 * group_box)
             ) * len(part)
             flat.append(part[torch.from_numpy(is_flat)])
             done += len(part)
             progress(done)
-    optics = particles.optics if particles.has_ctf else None
-    return ImageCache(samples, transfer, plane, pixel, background / count, torch.cat(flat), optics)
+    optics = particles.optics[slice(first, end)] if particles.has_ctf else None
+    power = share.total(background) / len(particles)
+    return ImageCache(samples, transfer, plane, pixel, power, share.joined(torch.cat(flat)), optics, share)

@@ -49,6 +49,7 @@ class PolarImages:
 
     def __init__(self, cache: ImageCache, noise_variance: Tensor, config: ConsensusConfig) -> None:
         radius, device = config.radius_end_px, cache.samples.device
+        self.share, self._held = cache.share, len(cache)
         grid = rotation_grid(config.healpix_order)
         self.grid, self.plane = to_device((grid, polar_plane(radius, grid.in_plane_count)), device)
         self.box_px = working_box(radius)
@@ -64,23 +65,22 @@ class PolarImages:
         self.phases = shift_phases(self.shifts_px, self.plane, cache.plane.box_px)
 
     def __len__(self) -> int:
-        return len(self.samples)
+        return self._held
 
     def batch(self, rows: Tensor, radius_px: int, noise_factor: Tensor | None = None) -> ImageBatch:
-        """The images of some rows, within a radius, whitened for noise larger by a factor per ring."""
-        count = self.plane.count_within(radius_px)
-        samples, transfer = self.samples[rows, :count], self.transfer[rows, :count]
+        """The images of some rows held here, within a radius, whitened for noise larger by a factor per ring."""
+        count, here = self.plane.count_within(radius_px), self.share.local(rows)
+        samples, transfer = self.samples[here, :count], self.transfer[here, :count]
         if noise_factor is None:
             return ImageBatch(samples, transfer)
         scale = noise_factor[self.plane.rings[:count]].rsqrt()
         return ImageBatch(samples * scale, transfer * scale)
 
-    def ring_power(self, batch: ImageBatch) -> Tensor:
-        """(rings,) power of a batch per ring over what white noise of unit variance has."""
+    def ring_power(self, batch: ImageBatch, size: int) -> Tensor:
+        """(rings,) power per ring of a batch of that many images in all processes, over that of white noise."""
         count = batch.samples.shape[1]
-        return self._per_ring(
-            (batch.samples.abs() ** 2).sum(0), len(batch.samples) * 2 * self.plane.areas[:count]
-        )
+        power = self.share.total((batch.samples.abs() ** 2).sum(0))
+        return self._per_ring(power, size * 2 * self.plane.areas[:count])
 
     def ring_residual(self, batch: ImageBatch, found: MarginalSums, base: Tensor) -> Tensor:
         """(rings,) expected residual power of a batch per ring, over that of white noise of unit variance.
@@ -138,16 +138,17 @@ def random_start(
     """A map from images in random orientations: a sphere but for its noise, which breaks the symmetry."""
     device = learning.device
     rows = learning[torch.randperm(len(learning), generator=generator)[: 5 * config.batch].to(device)]
-    batch = images.batch(rows, config.radius_end_px)
-    rotations = random_rotations(len(rows), generator).to(device)
+    share, size = images.share, len(rows)
+    rotations = random_rotations(size, generator).to(device)[share.holds(rows)]
+    batch = images.batch(share.mine(rows), config.radius_end_px)
     empty = empty_sums(config.radius_end_px, 1, device=device)
     shape, frequencies = empty.shape, images.plane.frequencies
     numerator = insert_block((batch.samples * batch.transfer)[..., None], rotations, frequencies, shape)
     denominator = insert_block((batch.transfer**2)[..., None], rotations, frequencies, shape)
-    sums = FourierSums(numerator, denominator, config.radius_end_px)
+    sums = share.total(FourierSums(numerator, denominator, config.radius_end_px))
     ridge = relative_ridge(sums, config.ridge_fraction)
     maps = solve_maps(sums, ridge, max(config.radius_start_px - 4, 4), images.box_px)
-    factor = images.ring_power(batch).clamp(min=1.0)
+    factor = images.ring_power(batch, size).clamp(min=1.0)
     return ConsensusState(_masked(maps, config), empty, 0, config.shift_extent_px, -math.inf, factor)
 
 
@@ -160,7 +161,8 @@ def radius_at(update: int, config: ConsensusConfig) -> int:
 def expect(
     state: ConsensusState, images: PolarImages, rows: Tensor, radius_px: int, annealed: bool = False
 ) -> Iterator[tuple[Tensor, MarginalSums, Tensor]]:
-    """Posterior sums of some images against a state's map, in chunks that fit the processor's caches.
+    """Posterior sums of those of some images that are held here against a state's map, in chunks that fit
+    the processor's caches.
 
     Yields
     ------
@@ -172,7 +174,7 @@ def expect(
     phases = images.phases[:, : len(plane)].contiguous()
     trials = trial_shifts(images.shifts_px, phases, state.shift_sd_px)
     factor = state.noise_factor if annealed else None
-    for part in rows.split(100):
+    for part in images.share.tiles(rows, 100):
         batch = images.batch(part, radius_px, factor)
         found = marginal_step(bank, batch, trials)
         residual = images.ring_residual(batch, found, bank.base)
@@ -192,7 +194,8 @@ def consensus_update(
     """One batch: expectation over the grid, decayed sums, a new map."""
     radius = radius_at(state.update, config)
     plane = images.plane.within(radius)
-    sums = state.sums.scaled(config.decay)
+    share = images.share
+    sums = share.once(state.sums.scaled(config.decay))
     evidence, moment = 0.0, 0.0
     residual = torch.zeros_like(state.noise_factor)
     for part, found, rest in expect(state, images, rows, radius, annealed=True):
@@ -200,6 +203,7 @@ def consensus_update(
         evidence += float(found.log_evidence.sum()) / len(rows)
         moment += found.shift_moment / len(rows)
         residual += rest * len(part) / len(rows)
+    sums, evidence, moment, residual = share.total((sums, evidence, moment, residual))
     maps = solve_maps(sums, relative_ridge(sums, config.ridge_fraction), radius, images.box_px)
     spread = 0.9 * state.shift_sd_px**2 + 0.1 * (0.5 * moment + 0.5 * config.shift_step_px**2)
     factor = torch.where(residual > 0, 0.8 * state.noise_factor + 0.2 * residual, state.noise_factor).clamp(

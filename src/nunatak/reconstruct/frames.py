@@ -102,7 +102,7 @@ def group_states(model: Model, context: Context, radius_px: int, most: int = 32)
     if count < 2:
         return None
     fitted = KMeans(count, n_init=4, random_state=context.config.seed).fit(positions)
-    labels = torch.from_numpy(fitted.labels_).long().to(context.device)
+    labels = context.cache.share.agreed(torch.from_numpy(fitted.labels_).long().to(context.device))
     sizes = torch.bincount(labels, minlength=count)
     groups = torch.nonzero(sizes >= _LEAST_PARTICLES // 5).flatten()
     if len(groups) < 2:

@@ -67,7 +67,7 @@ def run(
         announce(0.0)
         known = len(state.history)
         context.progress.target = announce
-        state = stage.advance(state, context)
+        state = context.cache.share.agreed(stage.advance(state, context))
         named = tuple({"stage": stage.name, **record} for record in state.history[known:])
         state = replace(state, passes=state.passes + 1, history=(*state.history[:known], *named))
         if state.passes >= stage.limit or stage.finished(state):

@@ -89,13 +89,14 @@ class SearchPlan:
 
 
 def images_within(cache: ImageCache, rows: Tensor, radius_px: int) -> ImageSamples:
-    """The samples of some images inside a radius."""
+    """The samples of some images, all held by this process, inside a radius."""
     count = cache.plane.count_within(radius_px)
     plane = cache.plane
     cut = replace(
         plane, frequencies=plane.frequencies[:count], shells=plane.shells[:count], radius_px=radius_px
     )
-    return ImageSamples(cache.samples[rows, :count], cache.transfer[rows, :count], cut)
+    here = cache.share.local(rows)
+    return ImageSamples(cache.samples[here, :count], cache.transfer[here, :count], cut)
 
 
 def _search(search: LocalSearch, start: Candidates, plan: SearchPlan) -> LocalFit:
@@ -115,7 +116,7 @@ def expect(
     Model
         With new candidates, covariances and evidence.
     (n, shells) float32
-        Residual power per particle.
+        Residual power per particle of this process' share.
     """
     every = torch.arange(len(cache), device=cache.samples.device)
     weights = 2 / model.noise_variance
@@ -123,35 +124,34 @@ def expect(
     done = 0
     for half, maps in enumerate(model.maps):
         block = block_from_maps(maps, max(plan.radius_px, 2))
-        mine = torch.nonzero(model.halves == half).flatten() if len(model.maps) > 1 else every
-        for rows in mine.split(max(64, 4096 // len(plan.turns))):
+        chosen = torch.nonzero(model.halves == half).flatten() if len(model.maps) > 1 else every
+        for rows in cache.share.tiles(chosen, max(64, 4096 // len(plan.turns))):
             search = LocalSearch(block, images_within(cache, rows, plan.radius_px), weights, plan.prior)
             start = replace(model.candidates[rows], rows=every[: len(rows)])
             parts.append((rows, _search(search, start, plan)))
-            done += len(rows)
-            progress(done)
+            done += len(rows) * cache.share.size
+            progress(min(done, len(cache)))
     order = torch.argsort(torch.cat([rows for rows, _ in parts]))
     join = lambda get: torch.cat([get(fit) for _, fit in parts])[order]  # noqa: E731
-    candidates = Candidates(
+    found = Candidates(
         join(lambda f: f.candidates.rotations),
         join(lambda f: f.candidates.shifts_px),
         join(lambda f: f.candidates.scales),
         join(lambda f: f.candidates.latents),
-        every,
+        cache.share.mine(every),
     )
-    covariances = join(lambda f: f.covariance[:, LATENT, LATENT])
-    moved = replace(
-        model, candidates=candidates, covariances=covariances, log_evidence=join(lambda f: f.log_evidence)
-    )
+    own = found, join(lambda f: f.covariance[:, LATENT, LATENT]), join(lambda f: f.log_evidence)
+    candidates, covariances, log_evidence = cache.share.joined(own)
+    moved = replace(model, candidates=candidates, covariances=covariances, log_evidence=log_evidence)
     return moved, join(lambda f: f.power)
 
 
 def particle_sums(model: Model, cache: ImageCache, radius_px: int, rows: Tensor) -> FourierSums:
-    """Sufficient statistics of some particles at their current poses and latents."""
+    """Sufficient statistics of some particles, of all processes, at their current poses and latents."""
     weights = 2 / model.noise_variance
     turn = 2 * torch.pi / cache.plane.box_px
     sums = empty_sums(radius_px, 1 + model.latent_dim, device=weights.device)
-    for part in rows.split(4096):
+    for part in cache.share.tiles(rows, 4096):
         images = images_within(cache, part, radius_px)
         w = weights[images.plane.shells]
         own = model.candidates[part]
@@ -166,7 +166,7 @@ def particle_sums(model: Model, cache: ImageCache, radius_px: int, rows: Tensor)
             sums.shape,
         )
         sums = sums + FourierSums(numerator, denominator, radius_px)
-    return sums
+    return cache.share.total(sums)
 
 
 def half_sums(model: Model, cache: ImageCache, radius_px: int) -> tuple[FourierSums, FourierSums]:
@@ -245,10 +245,12 @@ def maximize(
 
 
 def noise_from_residuals(power: Tensor, cache: ImageCache, previous: Tensor) -> Tensor:
-    """(shells,) noise variance from (n, shells) residual power; as before in shells not searched."""
+    """(shells,) noise variance from (n, shells) residual power, each process giving its share's; as before
+    in shells not searched."""
     counts = torch.bincount(cache.plane.shells, minlength=len(previous)).clamp(min=1)
     reach = power.shape[1]
     updated = previous.clone()
-    updated[1:reach] = power.mean(0)[1:] / counts[1:reach]
+    mean = cache.share.total(power.sum(0)) / len(cache)
+    updated[1:reach] = mean[1:] / counts[1:reach]
     updated[0] = updated[1]
     return updated

@@ -75,11 +75,10 @@ def _global_search(start: ConsensusState, context: Context) -> Model:
         poses.append(found.best_pose)
         shifts.append(found.best_shift)
         evidence.append(found.log_evidence)
-        done += len(part)
-        context.progress(0.5 * done / count)
-    candidates = without_deviation(
-        images.grid.rotations()[torch.cat(poses)], images.shifts_px[torch.cat(shifts)]
-    )
+        done += len(part) * images.share.size
+        context.progress(0.5 * min(done / count, 1.0))
+    pose, shift, log_evidence = images.share.joined((torch.cat(poses), torch.cat(shifts), torch.cat(evidence)))
+    candidates = without_deviation(images.grid.rotations()[pose], images.shifts_px[shift])
     return Model(
         start.maps[None],
         context.consensus.radius_end_px,
@@ -88,7 +87,7 @@ def _global_search(start: ConsensusState, context: Context) -> Model:
         start.maps.new_zeros(count, 0, 0),
         context.noise_variance,
         context.halves,
-        torch.cat(evidence),
+        log_evidence,
     )
 
 
@@ -107,12 +106,12 @@ def pose_confidence(model: Model, context: Context, within_deg: float = 20.0) ->
     shift_sd = float(model.candidates.shifts_px.std()) + 0.5
     trials = trial_shifts(images.shifts_px, phases, shift_sd)
     mass, evidence, done = [], [], 0
-    for part in torch.arange(count, device=context.device).split(100):
+    for part in images.share.tiles(torch.arange(count, device=context.device), 100):
         near, log_evidence = mass_near(
             bank, images.batch(part, radius), trials, model.candidates.rotations[part], within_deg
         )
         mass.append(near)
         evidence.append(log_evidence)
-        done += len(part)
-        context.progress(done / count)
-    return torch.cat(mass), torch.cat(evidence)
+        done += len(part) * images.share.size
+        context.progress(min(done / count, 1.0))
+    return images.share.joined((torch.cat(mass), torch.cat(evidence)))

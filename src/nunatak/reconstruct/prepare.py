@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 
+from nunatak.core.collective import ALONE, Group
 from nunatak.core.device import to_device
 from nunatak.particles.cache import build_cache
 from nunatak.particles.checks import require_enough
@@ -36,6 +37,7 @@ def prepare(
     use_poses: bool = False,
     progress: Callable[[int], None] = lambda done: None,
     device: torch.device | str = "cpu",
+    group: Group = ALONE,
 ) -> Context:
     """Read, normalise and transform all images, and move them to the device that the run computes on.
 
@@ -44,17 +46,19 @@ def prepare(
     use_poses : bool
         Hand the file's poses on to the recipe.
     progress : function of the number of images read
+    group : Group
+        Processes that share the images.
 
     Raises
     ------
     InputError
-        Too few particles, missing or truncated stacks, pixels that are not numbers.
+        Too few particles, also for so many processes; missing or truncated stacks, pixels that are not numbers.
     """
-    require_enough(particles)
+    require_enough(particles, max(2, group.size))
     sign, warnings = contrast_sign(particles, config)
     extent_A = particles.box_px * particles.pixel_size_A
     circle_px = mask_radius_fraction(config, extent_A) * particles.box_px
-    cache = build_cache(particles, sign, circle_px, progress=progress)
+    cache = build_cache(particles, sign, circle_px, progress=progress, group=group)
     if len(cache.flat_images):
         rows = ", ".join(str(int(row) + 1) for row in cache.flat_images[:3])
         warnings.append(f"{len(cache.flat_images)} images are constant and say nothing (rows {rows}, ...).")

@@ -41,9 +41,10 @@ def batch_rows(update: int, learning: Tensor, batch: int, context: Context, labe
 def held_out_evidence(
     state: ConsensusState, images: PolarImages, config: ConsensusConfig, rows: Tensor
 ) -> Tensor:
-    """(k,) log evidence against pure noise of images that the state has not learnt from."""
+    """(k,) log evidence against pure noise of images that the state has not learnt from; rows in order."""
     radius = radius_at(state.update, config)
-    return torch.cat([found.log_evidence for _, found, _ in expect(state, images, rows, radius)])
+    parts = [found.log_evidence for _, found, _ in expect(state, images, rows, radius)]
+    return images.share.joined(torch.cat([state.maps.new_zeros(0), *parts]))
 
 
 def spherical_average(maps: Tensor) -> Tensor:

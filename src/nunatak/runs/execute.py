@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from nunatak import __version__
+from nunatak.core.collective import Group
 from nunatak.core.device import CPU, to_device
 from nunatak.core.errors import InputError, require
 from nunatak.io.atomic import write_text
@@ -25,7 +26,7 @@ from nunatak.runs.checkpoint import load_checkpoint, save_checkpoint
 from nunatak.runs.folder import RunReport, append_history, write_results
 from nunatak.runs.job import Device, InputConfig, JobConfig, config_text, read_config
 from nunatak.runs.limits import require_contrast, require_free, require_sensible
-from nunatak.runs.machine import peak_memory_MB, use_machine
+from nunatak.runs.machine import meet, peak_memory_MB, use_machine
 
 
 @dataclass
@@ -71,7 +72,7 @@ def read_input(config: InputConfig, require_images: bool = True) -> Particles:
     )
 
 
-def _prepare(job: JobConfig, device: torch.device) -> tuple[Particles, Context]:
+def _prepare(job: JobConfig, device: torch.device, group: Group) -> tuple[Particles, Context]:
     """Everything that can be refused is refused here, the cheapest first and before any folder is made."""
     recipe_of(job)
     particles = read_input(job.input)
@@ -81,7 +82,7 @@ def _prepare(job: JobConfig, device: torch.device) -> tuple[Particles, Context]:
     if job.command != "abinit":
         require_poses(particles)
     require_sensible(particles, job.engine)
-    context = prepare(particles, job.engine, use_poses=job.command != "abinit", device=device)
+    context = prepare(particles, job.engine, use_poses=job.command != "abinit", device=device, group=group)
     require_contrast(context.cache)
     return particles, context
 
@@ -94,19 +95,24 @@ def recipe_of(job: JobConfig) -> Recipe:
 def start_run(job: JobConfig, folder: Path, command: str, listeners: Sequence[Listener] = ()) -> RunReport:
     """Run a job from the beginning into a folder; a folder that holds a run is not overwritten.
 
+    Where several processes share the run, every one of them calls this, and the first one alone writes.
+
     Raises
     ------
     InputError
         The folder already holds a run, or the input cannot be used; nothing is written then.
     """
-    require_free(folder)
     # The number of threads is part of the numbers: sums in another order are other sums.
     device, threads = use_machine(job.device, job.threads)
+    group = meet(device)
+    if group.is_first:
+        require_free(folder)
     job = job.model_copy(update={"input": _absolute(job.input), "threads": threads})
-    prepared = _prepare(job, device)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "command.txt", command + "\n")
-    write_text(folder / "config.toml", config_text(job))
+    prepared = _prepare(job, device, group)
+    if group.is_first:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "command.txt", command + "\n")
+        write_text(folder / "config.toml", config_text(job))
     return _go_on(job, folder, prepared, RunState(), 0.0, listeners)
 
 
@@ -143,9 +149,10 @@ def resume_run(
     begun = job.engine.seed
     require(seed in (None, begun), f"{folder} began with --seed {begun}: it cannot go on with {seed}.")
     chosen, _ = use_machine(device or job.device, threads or job.threads)
+    group = meet(chosen)
     saved = load_checkpoint(folder / "checkpoint", chosen)
     state, elapsed = saved if saved is not None else (RunState(), 0.0)
-    prepared = _prepare(job, chosen)
+    prepared = _prepare(job, chosen, group)
     held, expected = (
         len(prepared[0]),
         len(prepared[0]) if state.model is None else len(state.model.candidates),
@@ -155,9 +162,10 @@ def resume_run(
         f"{job.input.particles} has {held} particles, the run began with {expected}: the file has changed; "
         "start anew.",
     )
-    for part in folder.glob(".*.part"):  # what a kill left of a file that was being written
-        part.unlink(missing_ok=True)
-    append_history(folder, state, elapsed)
+    if group.is_first:
+        for part in folder.glob(".*.part"):  # what a kill left of a file that was being written
+            part.unlink(missing_ok=True)
+        append_history(folder, state, elapsed)
     return _go_on(job, folder, prepared, state, elapsed, listeners)
 
 
@@ -171,13 +179,15 @@ def _go_on(
 ) -> RunReport:
     particles, context = prepared
     keeper = CheckpointListener(folder, time.monotonic(), elapsed_s)
-    state = to_device(run(recipe_of(job), context, state, [keeper, *listeners]), CPU)
+    speaks = context.cache.share.is_first
+    state = to_device(run(recipe_of(job), context, state, [keeper, *listeners] if speaks else []), CPU)
     typed = folder / "command.txt"
     command = typed.read_text().strip() if typed.exists() else ""
     report = RunReport(
         job, state, context.warnings, keeper.elapsed_s(), peak_memory_MB(), __version__, command
     )
-    write_results(folder, particles, context.cache, report)
+    if speaks:
+        write_results(folder, particles, context.cache, report)
     return report
 
 

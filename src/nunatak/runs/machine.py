@@ -1,13 +1,15 @@
-"""The machine that a run computes on: its threads, its device, how much memory was taken."""
+"""The machine that a run computes on: its threads, its device, its processes, how much memory was taken."""
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 
 import numba
 import torch
 
+from nunatak.core.collective import Group, join_group, local_processes
 from nunatak.core.device import choose_device
 
 
@@ -23,10 +25,28 @@ def use_machine(device: str, threads: int) -> tuple[torch.device, int]:
     if chosen.type == "cuda":
         # Scores are bfloat16 products, but their sums are float32.
         torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+        # Several processes on a machine take a card each.
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    beside = local_processes()
+    if beside > 1:
+        # torchrun gives every process one thread unless it is told otherwise.
+        fair = max(1, (os.cpu_count() or 1) // beside)
+        threads = min(threads, fair) if threads else fair
     threads = threads or torch.get_num_threads()
     torch.set_num_threads(threads)
     numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
     return chosen, threads
+
+
+def meet(device: torch.device) -> Group:
+    """The processes that share this run; this one alone unless a launcher such as torchrun started several.
+
+    Raises
+    ------
+    RunError
+        The others do not answer.
+    """
+    return join_group("nccl" if device.type == "cuda" else "gloo")
 
 
 def peak_memory_MB() -> float:

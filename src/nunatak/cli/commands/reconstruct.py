@@ -6,6 +6,6 @@ from nunatak.cli.results import Result
 from nunatak.cli.running import run_job
 
 
-def run(words: list[str]) -> Result:
-    """Run the command; what it found."""
+def run(words: list[str]) -> Result | None:
+    """Run the command; what it found, told by the first of several processes."""
     return run_job(words, "reconstruct", "Maps from particles whose poses are given.")

@@ -10,6 +10,7 @@ from tyro.conf import Positional
 
 from nunatak.cli.options import MachineOptions, parse
 from nunatak.cli.results import Result
+from nunatak.cli.together import is_first
 
 
 class Options(MachineOptions):
@@ -23,8 +24,8 @@ class Options(MachineOptions):
     seed: int | None = Field(None, ge=0, description="Nothing but the run's own seed is accepted.")
 
 
-def run(words: list[str]) -> Result:
-    """Run the command; what it found."""
+def run(words: list[str]) -> Result | None:
+    """Run the command; what it found, told by the first of several processes."""
     options = parse(
         Options,
         words,
@@ -37,4 +38,4 @@ def run(words: list[str]) -> Result:
 
     with TerminalListener() as terminal:
         resume_run(options.run, [terminal], options.threads, options.seed, options.device)
-    return conclude(options.run)
+    return conclude(options.run) if is_first() else None

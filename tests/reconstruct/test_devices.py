@@ -18,7 +18,7 @@ import pytest
 import torch
 from _pretended_gpu import GPU, is_pretended, pretended_gpu
 from _small_runs import small_context, small_set
-from torch import Tensor
+from _states import Passes, check_close, check_same_pass, tensors_of
 
 from nunatak.core import device as devices
 from nunatak.core.device import CPU, choose_device, rows_that_fit, to_device
@@ -44,19 +44,6 @@ HOMOGENEOUS = {"latent_dim": 0, "refine_passes": 1}
 HETEROGENEOUS = {"latent_dim": 2, "grow_passes": 1, "joint_passes": 1}
 
 
-class Passes:
-    """A listener that keeps the state after every pass, the beginning first."""
-
-    def __init__(self) -> None:
-        self.states = [RunState()]
-
-    def on_progress(self, progress: object) -> None:
-        """Not looked at."""
-
-    def on_pass(self, state: RunState, stage: str) -> None:
-        self.states.append(state)
-
-
 def context_on(device: torch.device, poses: bool, changes: dict[str, int]) -> Context:
     cache, truth = small_set(80, 20, 2.0)
     context = small_context(to_device(cache, device), **changes)
@@ -79,46 +66,6 @@ def next_state(before: RunState, device: torch.device, poses: bool, changes: dic
     """The state after one pass that is made on a device."""
     context = context_on(device, poses, changes)
     return recipe_of(context).stages[before.stage].advance(to_device(before, device), context)
-
-
-def tensors_of(tree: Any, path: str = "state") -> Iterator[tuple[str, Tensor]]:
-    if isinstance(tree, Tensor):
-        yield path, tree
-    elif is_dataclass(tree):
-        for field in fields(tree):
-            yield from tensors_of(getattr(tree, field.name), f"{path}.{field.name}")
-    elif isinstance(tree, tuple):
-        for number, item in enumerate(tree):
-            yield from tensors_of(item, f"{path}.{number}")
-
-
-def check_close(found: Any, expected: Any, tolerance: float) -> None:
-    """Every tensor of two trees, relative to its largest number."""
-    mine, theirs = dict(tensors_of(found)), dict(tensors_of(expected))
-    assert mine.keys() == theirs.keys()
-    for path, tensor in theirs.items():
-        size = float(tensor.abs().max()) if tensor.numel() else 0.0
-        torch.testing.assert_close(mine[path], tensor, rtol=0, atol=tolerance * size, msg=path)
-
-
-def check_same_pass(found: RunState, expected: RunState) -> None:
-    """Two states but for particles on a kink.
-
-    Where a sample lies on the border of a voxel, as at poses of the grid, the slope of an interpolated map
-    jumps, and rounding decides to which side a local search goes. Measured: of 80 particles 4 when all are
-    oriented, 1 in the first joint pass, else none; the others agree to 1e-6 of the largest number.
-    """
-    mine, theirs = found.model, expected.model
-    same = geodesic_deg(mine.candidates.rotations, theirs.candidates.rotations) < 0.01
-    assert float(same.float().mean()) > 0.9
-    assert abs(float((mine.log_evidence - theirs.log_evidence).mean())) < 0.1
-    for get in (
-        lambda state: state.model.candidates[same],
-        lambda state: (state.model.covariances[same], state.model.log_evidence[same]),
-        lambda state: (state.model.maps, state.model.correlation, state.model.noise_variance),
-        lambda state: (state.maps, state.confidence, state.junk),
-    ):
-        check_close(get(found), get(expected), 1e-3)
 
 
 @pytest.fixture

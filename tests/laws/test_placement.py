@@ -14,7 +14,13 @@ from pathlib import Path
 from _source import SOURCE, Function, Module, dotted, modules
 
 ROOMS = {"geometry", "optics", "projection", "volumes", "search", "latent", "reconstruct"}
-FILES = {"core/fourier.py", "core/device.py", "particles/cache.py"}
+FILES = {
+    "core/fourier.py",
+    "core/device.py",
+    "particles/cache.py",
+    "particles/ingest.py",
+    "particles/stored.py",
+}
 MAKERS = {
     "arange", "as_tensor", "empty", "eye", "from_numpy", "full", "linspace", "logspace", "ones", "rand",
     "randint", "randn", "randperm", "tensor", "tril_indices", "triu_indices", "zeros",
@@ -31,8 +37,11 @@ MADE_ON_THE_CPU = {
     ("geometry/so3_grid.py", "rotation_grid"): "cached; who needs it elsewhere moves it",
     ("geometry/so3_grid.py", "tangent_offsets"): "a handful of vectors",
     ("geometry/so3_grid.py", "shift_disk"): "a handful of shifts",
-    ("particles/cache.py", "_background_power"): "ingest works on the CPU",
+    ("particles/cache.py", "__init__"): "ingest works on the CPU",
     ("particles/cache.py", "build_cache"): "ingest works on the CPU",
+    ("particles/ingest.py", "background_power"): "ingest works on the CPU",
+    ("particles/ingest.py", "groups"): "ingest works on the CPU",
+    ("particles/ingest.py", "read"): "ingest works on the CPU",
     ("reconstruct/fixed.py", ""): "no turn: three zeros of which only their number is looked at",
     ("reconstruct/passes.py", ""): "no turn: three zeros of which only their number is looked at",
     ("reconstruct/state.py", "halves"): "made on the CPU and moved once",
@@ -42,7 +51,9 @@ MADE_ON_THE_CPU = {
 }
 LEFT_THE_DEVICE = {
     ("reconstruct/frames.py", "group_states"): "k-means is scikit-learn's, once a run",
-    ("particles/cache.py", "build_cache"): "ingest works on the CPU",
+    ("particles/ingest.py", "read"): "ingest works on the CPU",
+    ("particles/stored.py", "__getitem__"): "row numbers, to find rows in a file",
+    ("particles/stored.py", "write"): "ingest works on the CPU",
     ("search/marginal_sums.py", "sparse_sums"): "of what the compiled kernel returns",
     ("volumes/fsc.py", "first_shell_below"): "a curve of a few numbers that are looked at one by one",
 }

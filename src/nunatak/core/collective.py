@@ -235,8 +235,8 @@ def _others() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise RunError(
-            "Another process of this run was lost; nothing up to the last checkpoint is: `nunatak resume RUN` "
-            "goes on from there, with as many processes as you like."
+            "Another process of this run was lost; `nunatak resume RUN` goes on from the last checkpoint, "
+            "with as many processes as you like."
         ) from error
 
 

@@ -4,17 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from nunatak.core.collective import ALONE, Group, Share
-from nunatak.core.fourier import HalfPlane, half_plane, sample_images
+from nunatak.core.fourier import HalfPlane, half_plane
 from nunatak.optics.ctf import CtfParameters, evaluate_ctf
-from nunatak.particles.checks import require_computable
+from nunatak.particles.cache_files import CachePlace, Stretch, open_files
 from nunatak.particles.dataset import Particles
-from nunatak.particles.preprocess import normalise
+from nunatak.particles.ingest import Ingest, shell_power
+from nunatak.particles.stored import StoredRows
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """How many images are computed with at a time: what memory a pass takes depends on it.
+
+    Attributes
+    ----------
+    ingest, local, search : int
+        When images are read; in local searches and sums; in searches of the whole grid.
+    """
+
+    ingest: int = 1024
+    local: int = 4096
+    search: int = 100
+
+
+@dataclass(frozen=True)
+class CachePlan:
+    """How the samples of a set are held.
+
+    Attributes
+    ----------
+    group : Group
+        Processes that share them.
+    tiles : Tiles
+    place : CachePlace or None
+        Folder for them; None keeps them in memory.
+    """
+
+    group: Group = ALONE
+    tiles: Tiles = field(default_factory=Tiles)
+    place: CachePlace | None = None
 
 
 @dataclass(frozen=True)
@@ -24,7 +58,7 @@ class ImageCache:
     Attributes
     ----------
     samples : (n, m) complex64
-        Transforms of normalised images, protein bright.
+        Transforms of normalised images, protein bright; read from the disk where a plan says so.
     transfer : (n, m) float32
         CTF values; 1 everywhere for particles without a CTF.
     plane : HalfPlane
@@ -38,16 +72,18 @@ class ImageCache:
         For CTF values elsewhere, of the same images; None without a CTF.
     share : Share
         Which rows of the whole set these are; `len` is that of the whole set.
+    tiles : Tiles
     """
 
-    samples: Tensor
-    transfer: Tensor
+    samples: Tensor | StoredRows
+    transfer: Tensor | StoredRows
     plane: HalfPlane
     pixel_size_A: float
     background_power: Tensor
     flat_images: Tensor
     optics: CtfParameters | None
     share: Share = field(default_factory=Share)
+    tiles: Tiles = field(default_factory=Tiles)
 
     def __len__(self) -> int:
         return self.share.count if self.share.size > 1 else len(self.samples)
@@ -61,45 +97,31 @@ class ImageCache:
         """(n, k) float32 CTF values at (k, 2) frequencies in Fourier pixels."""
         if self.optics is None:
             return torch.ones(len(self.samples), len(frequencies_px), device=self.samples.device)
-        scaled, at_once = frequencies_px.double() / self.extent_A, 1024
-        starts = range(0, len(self.samples), at_once)
-        return torch.cat([evaluate_ctf(self.optics[slice(i, i + at_once)], scaled) for i in starts])
+        scaled, at_once = frequencies_px.double() / self.extent_A, self.tiles.ingest
+        values = torch.empty(len(self.samples), len(scaled), device=self.samples.device)
+        for start in range(0, len(values), at_once):
+            here = slice(start, start + at_once)
+            values[here] = evaluate_ctf(self.optics[here], scaled)
+        return values
 
     def image_power(self) -> Tensor:
         """(shells,) mean |Y|^2 per shell over all images."""
-        return self.share.total(shell_power(self.samples, self.plane) * (len(self.samples) / len(self)))
+        own = shell_power(self.samples, self.plane, self.tiles.local)
+        return self.share.total(own * (len(self.samples) / len(self)))
 
 
-def shell_power(samples: Tensor, plane: HalfPlane) -> Tensor:
-    """(shells,) mean |Y|^2 of (n, m) samples per shell; shell 0 repeats shell 1."""
-    per_sample = torch.zeros(len(plane), device=samples.device)
-    for part in samples.split(4096):
-        per_sample += (part.real**2 + part.imag**2).sum(0)
-    total = per_sample.new_zeros(plane.radius_px + 1).index_add_(0, plane.shells, per_sample / len(samples))
-    count = torch.bincount(plane.shells, minlength=plane.radius_px + 1).clamp(min=1)
-    power = total / count
-    power[0] = power[1]
-    return power
-
-
-def _background_power(images: Tensor, plane: HalfPlane, circle_px: float) -> Tensor:
-    """(shells,) power of the corners outside a circle, per pixel that lies there."""
-    box = images.shape[-1]
-    axis = torch.arange(box) - box // 2
-    outside = ((axis[:, None] ** 2 + axis[None] ** 2).float().sqrt() > circle_px).float()
-    cut = images * outside
-    cut = (cut - cut.sum((1, 2), keepdim=True) / outside.sum()) * outside
-    scaled = sample_images(cut, plane)
-    return shell_power(scaled, plane) / outside.mean()
+def sample_plane(particles: Particles, radius_px: int | None = None) -> HalfPlane:
+    """The samples that are kept of every image: up to a radius, by default all that the box has."""
+    limit = (particles.box_px - 1) // 2
+    return half_plane(particles.box_px, limit if radius_px is None else min(radius_px, limit))
 
 
 def build_cache(
     particles: Particles,
     sign: int,
     circle_px: float,
-    batch: int = 1024,
+    plan: CachePlan | None = None,
     progress: Callable[[int], None] = lambda done: None,
-    group: Group = ALONE,
 ) -> ImageCache:
     """Read, normalise and transform every image, or this process' share of them.
 
@@ -109,42 +131,78 @@ def build_cache(
         +1 when protein is bright in the images, -1 when it is dark.
     circle_px : float
         Radius of the circle outside which only background is expected, in pixels of the common grid.
+    plan : CachePlan, optional
+        In memory, by default.
 
     Raises
     ------
     InputError
         A missing or truncated stack, pixels that are not numbers or too large.
     """
-    box, pixel = particles.box_px, particles.pixel_size_A
-    plane = half_plane(box, (box - 1) // 2)
-    share = group.share_of(len(particles))
-    first, end = share.bounds
-    count = end - first
-    samples = torch.empty(count, len(plane), dtype=torch.complex64)
-    transfer = torch.ones(count, len(plane))
-    frequencies = plane.frequencies.double() / (box * pixel)
-    background = torch.zeros(plane.radius_px + 1)
-    flat = [torch.zeros(0, dtype=torch.long)]
-    done = 0
-    for number, (group_pixel, group_box) in enumerate(
-        zip(particles.group_pixel_size_A, particles.group_box_px, strict=True)
-    ):
-        rows = first + torch.nonzero(particles.optics_group[first:end] == number).flatten()
-        for part in rows.split(batch):
-            read = particles.images.read(part.numpy())
-            require_computable(read, part.numpy())
-            pixels, is_flat = normalise(read, sign, circle_px * pixel / group_pixel)
-            images = torch.from_numpy(np.ascontiguousarray(pixels))
-            scale = group_pixel / pixel
-            samples[part - first] = sample_images(images, plane, scale)
-            if particles.has_ctf:
-                transfer[part - first] = evaluate_ctf(particles.optics[part], frequencies)
-            background += _background_power(
-                images, plane, min(circle_px * pixel / group_pixel, 0.5 * group_box)
-            ) * len(part)
-            flat.append(part[torch.from_numpy(is_flat)])
-            done += len(part)
-            progress(done)
-    optics = particles.optics[slice(first, end)] if particles.has_ctf else None
-    power = share.total(background) / len(particles)
-    return ImageCache(samples, transfer, plane, pixel, power, share.joined(torch.cat(flat)), optics, share)
+    plan = plan or CachePlan()
+    ingest = Ingest(particles, sample_plane(particles), sign, circle_px)
+    share = plan.group.share_of(len(particles))
+    holder = CacheMemory(share, ingest) if plan.place is None else open_files(plan.place, ingest, share)
+    stretches = []
+    for start, stop in cut_at_multiples(*share.bounds, plan.tiles.ingest):
+        known = holder.known(start, stop)
+        if known is None:
+            known, samples, transfer = _read(ingest, start, stop)
+            holder.store(known, samples, transfer)
+        stretches.append(known)
+        progress((stop - share.bounds[0]) * share.size)
+    background = torch.zeros(ingest.plane.radius_px + 1)
+    for part in (part for stretch in stretches for part in stretch.background):
+        background += part
+    return ImageCache(
+        *holder.arrays(),
+        ingest.plane,
+        particles.pixel_size_A,
+        share.total(background) / len(particles),
+        share.joined(torch.cat([torch.zeros(0, dtype=torch.long), *(s.flat for s in stretches)])),
+        particles.optics[slice(*share.bounds)] if particles.has_ctf else None,
+        share,
+        plan.tiles,
+    )
+
+
+class CacheMemory:
+    """Samples in memory, filled as CacheFiles are."""
+
+    def __init__(self, share: Share, ingest: Ingest) -> None:
+        self._first, end = share.bounds
+        shape = end - self._first, len(ingest.plane)
+        self._samples, self._transfer = torch.empty(*shape, dtype=torch.complex64), torch.empty(*shape)
+
+    def arrays(self) -> tuple[Tensor, Tensor]:
+        """The samples and the transfer function of this process' share."""
+        return self._samples, self._transfer
+
+    def known(self, first: int, end: int) -> Stretch | None:
+        """Nothing: memory starts empty."""
+        return None
+
+    def store(self, stretch: Stretch, samples: Tensor, transfer: Tensor) -> None:
+        """Put a stretch in its place."""
+        here = slice(stretch.first - self._first, stretch.end - self._first)
+        self._samples[here], self._transfer[here] = samples, transfer
+
+
+def cut_at_multiples(first: int, end: int, size: int) -> list[tuple[int, int]]:
+    """Stretches of first to end that are cut at the multiples of a size, wherever a share begins."""
+    inner = range((first // size + 1) * size, end, size)
+    cuts = [first, *inner, end]
+    return list(pairwise(cuts))
+
+
+def _read(ingest: Ingest, start: int, stop: int) -> tuple[Stretch, Tensor, Tensor]:
+    """The images of a stretch, in order."""
+    groups = ingest.groups(start, stop)
+    parts = [ingest.read(rows) for rows in groups]
+    samples, transfer = parts[0].samples, parts[0].transfer
+    if len(parts) > 1:
+        order = torch.argsort(torch.cat(groups))
+        samples = torch.cat([part.samples for part in parts])[order]
+        transfer = torch.cat([part.transfer for part in parts])[order]
+    flat = torch.cat([part.flat for part in parts])
+    return Stretch(start, stop, tuple(part.background for part in parts), flat), samples, transfer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -21,6 +22,10 @@ class ImageSource(Protocol):
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """(k, box, box) float32 images of the given rows, in that order; the rows share one box."""
+        ...
+
+    def signature(self) -> str:
+        """A text that is another one when the images are others."""
         ...
 
 
@@ -111,6 +116,10 @@ class ImageSubset:
         """(k, box, box) float32 images of the given rows."""
         return self._images.read(self._rows[np.asarray(rows)])
 
+    def signature(self) -> str:
+        """Of the other source and the rows."""
+        return hashlib.sha256(self._images.signature().encode() + self._rows.tobytes()).hexdigest()
+
 
 class MemoryImages:
     """Images already in memory, (n, box, box) float32."""
@@ -124,3 +133,7 @@ class MemoryImages:
     def read(self, rows: np.ndarray) -> np.ndarray:
         """(k, box, box) float32 images of the given rows."""
         return self._images[rows]
+
+    def signature(self) -> str:
+        """Of the pixels."""
+        return hashlib.sha256(np.ascontiguousarray(self._images)).hexdigest()

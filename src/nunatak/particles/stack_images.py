@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from functools import lru_cache
 
@@ -68,6 +69,17 @@ class StackImages:
             images[part] = mapped[slices[part]]
         self._check_finite(images, rows)
         return images
+
+    def signature(self) -> str:
+        """Of the stacks' names, sizes and times of change, and of which image is whose."""
+        digest = hashlib.sha256()
+        for path in self._locations.stack_paths:
+            status = None if path is None else path.stat()
+            known = None if status is None else (status.st_size, status.st_mtime_ns)
+            digest.update(f"{path} {known}\n".encode())
+        digest.update(np.ascontiguousarray(self._locations.stack_of_row).tobytes())
+        digest.update(np.ascontiguousarray(self._locations.slice_of_row).tobytes())
+        return digest.hexdigest()
 
     def faults(self) -> tuple[str, ...]:
         """One sentence for each kind of header fault that was tolerated."""

@@ -49,7 +49,7 @@ class PolarImages:
 
     def __init__(self, cache: ImageCache, noise_variance: Tensor, config: ConsensusConfig) -> None:
         radius, device = config.radius_end_px, cache.samples.device
-        self.share, self._held = cache.share, len(cache)
+        self.share, self._held, self.at_once = cache.share, len(cache), cache.tiles.search
         grid = rotation_grid(config.healpix_order)
         self.grid, self.plane = to_device((grid, polar_plane(radius, grid.in_plane_count)), device)
         self.box_px = working_box(radius)
@@ -58,9 +58,13 @@ class PolarImages:
         transform = polar_transform(self.plane, self.box_px)
         weight = torch.sqrt(2 * self.plane.areas / noise_variance[self.plane.rings])
         count = len(small)
-        parts = [polar_samples(part[:, :count], small, transform) for part in cache.samples.split(512)]
-        self.samples = torch.cat(parts) * weight
-        self.transfer = cache.transfer_at(self.plane.frequencies) * weight
+        at_once, size = min(512, cache.tiles.local), (len(cache.samples), len(self.plane))
+        self.samples = torch.empty(size, dtype=torch.complex64, device=device)
+        # Filled in place: two copies at a time would be the most that a whole run takes.
+        for start in range(0, len(self.samples), at_once):
+            here = slice(start, start + at_once)
+            self.samples[here] = polar_samples(cache.samples[here, :count], small, transform) * weight
+        self.transfer = cache.transfer_at(self.plane.frequencies).mul_(weight)
         self.shifts_px = shift_disk(config.shift_extent_px, config.shift_step_px).to(device)
         self.phases = shift_phases(self.shifts_px, self.plane, cache.plane.box_px)
 
@@ -68,7 +72,7 @@ class PolarImages:
         return self._held
 
     def batch(self, rows: Tensor, radius_px: int, noise_factor: Tensor | None = None) -> ImageBatch:
-        """The images of some rows held here, within a radius, whitened for noise larger by a factor per ring."""
+        """Images held here, within a radius, whitened for noise that is larger by a factor per ring."""
         count, here = self.plane.count_within(radius_px), self.share.local(rows)
         samples, transfer = self.samples[here, :count], self.transfer[here, :count]
         if noise_factor is None:
@@ -77,7 +81,7 @@ class PolarImages:
         return ImageBatch(samples * scale, transfer * scale)
 
     def ring_power(self, batch: ImageBatch, size: int) -> Tensor:
-        """(rings,) power per ring of a batch of that many images in all processes, over that of white noise."""
+        """(rings,) power per ring over white noise's of a batch of that many images in all processes."""
         count = batch.samples.shape[1]
         power = self.share.total((batch.samples.abs() ** 2).sum(0))
         return self._per_ring(power, size * 2 * self.plane.areas[:count])
@@ -174,7 +178,7 @@ def expect(
     phases = images.phases[:, : len(plane)].contiguous()
     trials = trial_shifts(images.shifts_px, phases, state.shift_sd_px)
     factor = state.noise_factor if annealed else None
-    for part in images.share.tiles(rows, 100):
+    for part in images.share.tiles(rows, images.at_once):
         batch = images.batch(part, radius_px, factor)
         found = marginal_step(bank, batch, trials)
         residual = images.ring_residual(batch, found, bank.base)

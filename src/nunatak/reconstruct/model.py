@@ -125,7 +125,7 @@ def expect(
     for half, maps in enumerate(model.maps):
         block = block_from_maps(maps, max(plan.radius_px, 2))
         chosen = torch.nonzero(model.halves == half).flatten() if len(model.maps) > 1 else every
-        for rows in cache.share.tiles(chosen, max(64, 4096 // len(plan.turns))):
+        for rows in cache.share.tiles(chosen, max(64, cache.tiles.local // len(plan.turns))):
             search = LocalSearch(block, images_within(cache, rows, plan.radius_px), weights, plan.prior)
             start = replace(model.candidates[rows], rows=every[: len(rows)])
             parts.append((rows, _search(search, start, plan)))
@@ -151,7 +151,7 @@ def particle_sums(model: Model, cache: ImageCache, radius_px: int, rows: Tensor)
     weights = 2 / model.noise_variance
     turn = 2 * torch.pi / cache.plane.box_px
     sums = empty_sums(radius_px, 1 + model.latent_dim, device=weights.device)
-    for part in cache.share.tiles(rows, 4096):
+    for part in cache.share.tiles(rows, cache.tiles.local):
         images = images_within(cache, part, radius_px)
         w = weights[images.plane.shells]
         own = model.candidates[part]

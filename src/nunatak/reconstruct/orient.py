@@ -77,7 +77,9 @@ def _global_search(start: ConsensusState, context: Context) -> Model:
         evidence.append(found.log_evidence)
         done += len(part) * images.share.size
         context.progress(0.5 * min(done / count, 1.0))
-    pose, shift, log_evidence = images.share.joined((torch.cat(poses), torch.cat(shifts), torch.cat(evidence)))
+    pose, shift, log_evidence = images.share.joined(
+        (torch.cat(poses), torch.cat(shifts), torch.cat(evidence))
+    )
     candidates = without_deviation(images.grid.rotations()[pose], images.shifts_px[shift])
     return Model(
         start.maps[None],
@@ -106,7 +108,7 @@ def pose_confidence(model: Model, context: Context, within_deg: float = 20.0) ->
     shift_sd = float(model.candidates.shifts_px.std()) + 0.5
     trials = trial_shifts(images.shifts_px, phases, shift_sd)
     mass, evidence, done = [], [], 0
-    for part in images.share.tiles(torch.arange(count, device=context.device), 100):
+    for part in images.share.tiles(torch.arange(count, device=context.device), images.at_once):
         near, log_evidence = mass_near(
             bank, images.batch(part, radius), trials, model.candidates.rotations[part], within_deg
         )

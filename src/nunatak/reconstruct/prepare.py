@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
-from nunatak.core.collective import ALONE, Group
 from nunatak.core.device import to_device
-from nunatak.particles.cache import build_cache
+from nunatak.particles.cache import CachePlan, ImageCache, build_cache
 from nunatak.particles.checks import require_enough
 from nunatak.particles.contrast import guess_contrast_sign
 from nunatak.particles.dataset import Particles
+from nunatak.particles.stored import StoredRows
 from nunatak.reconstruct.config import EngineConfig, mask_radius_fraction
 from nunatak.reconstruct.state import Context
 
@@ -31,13 +32,21 @@ def contrast_sign(particles: Particles, config: EngineConfig) -> tuple[int, list
     return sign, [] if sign > 0 else ["Protein is dark in the images: they were inverted."]
 
 
+def _moved(cache: ImageCache, device: torch.device | str) -> ImageCache:
+    """A cache on a device; what stays on the disk is read to it."""
+    cache = to_device(cache, device)
+    if isinstance(cache.samples, StoredRows) and isinstance(cache.transfer, StoredRows):
+        return replace(cache, samples=cache.samples.on(device), transfer=cache.transfer.on(device))
+    return cache
+
+
 def prepare(
     particles: Particles,
     config: EngineConfig,
     use_poses: bool = False,
     progress: Callable[[int], None] = lambda done: None,
     device: torch.device | str = "cpu",
-    group: Group = ALONE,
+    plan: CachePlan | None = None,
 ) -> Context:
     """Read, normalise and transform all images, and move them to the device that the run computes on.
 
@@ -46,21 +55,22 @@ def prepare(
     use_poses : bool
         Hand the file's poses on to the recipe.
     progress : function of the number of images read
-    group : Group
-        Processes that share the images.
+    plan : CachePlan, optional
+        Where the samples are held, and by how many processes; in memory by default.
 
     Raises
     ------
     InputError
-        Too few particles, also for so many processes; missing or truncated stacks, pixels that are not numbers.
+        Too few particles, fewer than processes; missing or truncated stacks, pixels that are not numbers.
     """
-    require_enough(particles, max(2, group.size))
+    plan = plan or CachePlan()
+    require_enough(particles, max(2, plan.group.size))
     sign, warnings = contrast_sign(particles, config)
     extent_A = particles.box_px * particles.pixel_size_A
     circle_px = mask_radius_fraction(config, extent_A) * particles.box_px
-    cache = build_cache(particles, sign, circle_px, progress=progress, group=group)
+    cache = build_cache(particles, sign, circle_px, plan, progress)
     if len(cache.flat_images):
         rows = ", ".join(str(int(row) + 1) for row in cache.flat_images[:3])
         warnings.append(f"{len(cache.flat_images)} images are constant and say nothing (rows {rows}, ...).")
     poses = particles.poses if use_poses else None
-    return Context(to_device(cache, device), config, poses, (*particles.warnings, *warnings))
+    return Context(_moved(cache, device), config, poses, (*particles.warnings, *warnings))

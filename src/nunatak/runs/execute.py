@@ -15,6 +15,7 @@ from nunatak.core.device import CPU, to_device
 from nunatak.core.errors import InputError, require
 from nunatak.io.atomic import write_text
 from nunatak.io.particle_file import GivenOptics
+from nunatak.particles.cache import CachePlan
 from nunatak.particles.checks import require_ctf, require_enough, require_poses
 from nunatak.particles.dataset import Particles
 from nunatak.particles.reading import read_particles
@@ -82,7 +83,9 @@ def _prepare(job: JobConfig, device: torch.device, group: Group) -> tuple[Partic
     if job.command != "abinit":
         require_poses(particles)
     require_sensible(particles, job.engine)
-    context = prepare(particles, job.engine, use_poses=job.command != "abinit", device=device, group=group)
+    context = prepare(
+        particles, job.engine, use_poses=job.command != "abinit", device=device, plan=CachePlan(group)
+    )
     require_contrast(context.cache)
     return particles, context
 

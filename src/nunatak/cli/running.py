@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 from pydantic import Field
@@ -16,16 +16,19 @@ from nunatak.cli.results import Result
 from nunatak.cli.together import is_first
 from nunatak.core.errors import InputError
 from nunatak.reconstruct.config import EngineConfig
-from nunatak.runs.job import Command, InputConfig, JobConfig, read_config
+from nunatak.runs.job import Command, InputConfig, JobConfig, MemoryConfig, read_config
 
 
-class RunOptions(MachineOptions, EngineConfig, InputConfig):
+class RunOptions(MachineOptions, MemoryConfig, EngineConfig, InputConfig):
     """Options of a command that runs the engine."""
 
     particles: Positional[Path] = Field(description="A .star, .cs, .mrcs, .mrc, or a .txt list of stacks.")
     output: Output = Field(description="Folder of the run.")
     config: Path | None = Field(
         None, description="config.toml of a run: what is not given here is taken from it."
+    )
+    memory_limit_GB: Annotated[float | None, tyro.conf.arg(aliases=["--memory-limit"])] = Field(
+        None, gt=0, description=MemoryConfig.model_fields["memory_limit_GB"].description
     )
 
 
@@ -36,6 +39,7 @@ def run_job(words: list[str], command: Command, about: str) -> Result | None:
         command=command,
         device=options.device,
         threads=options.threads,
+        memory=fields_of(options, MemoryConfig),
         input=fields_of(options, InputConfig),
         engine=fields_of(options, EngineConfig),
     )
@@ -51,7 +55,7 @@ def _defaults(words: list[str], command: str) -> RunOptions | None:
     job = read_config(path)
     if job.command != command:
         raise InputError(f"{path} is of `nunatak {job.command}`, not of {command}: use that command.")
-    values: dict[str, Any] = {**dict(job.input), **dict(job.engine)}
+    values: dict[str, Any] = {**dict(job.memory), **dict(job.input), **dict(job.engine)}
     return RunOptions.model_construct(
         **values, device=job.device, threads=job.threads, config=path, output=tyro.MISSING
     )
@@ -71,7 +75,7 @@ def execute(job: JobConfig, folder: Path) -> None:
     from nunatak.runs.execute import start_run
 
     with TerminalListener() as terminal:
-        start_run(job, folder, command_line(), [terminal])
+        start_run(job, folder, command_line(), [terminal], terminal.say)
 
 
 def conclude(folder: Path) -> Result:
@@ -81,4 +85,8 @@ def conclude(folder: Path) -> Result:
     report = write_report(folder)
     summary = json.loads((folder / "summary.json").read_text())
     sentences = [summary["outcome_sentence"], *(f"warning: {warning}" for warning in summary["warnings"])]
+    expected_MB = summary.get("predicted_memory_MB")
+    if expected_MB:
+        taken_GB, expected_GB = summary["peak_memory_MB"] / 1e3, expected_MB / 1e3
+        sentences.append(f"memory: {taken_GB:.2f} GB were taken, at most {expected_GB:.2f} GB expected")
     return Result({**summary, "run": folder, "report": report}, [*sentences, f"report: {report}"])

@@ -37,6 +37,11 @@ class TerminalListener:
     def __exit__(self, *error: object) -> None:
         self._progress.stop()
 
+    def say(self, sentence: str) -> None:
+        """A sentence above the bar."""
+        if is_first():
+            self._console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
     def on_progress(self, progress: RunProgress) -> None:
         """Move the bar."""
         counted = (

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nunatak.core.errors import RunError
+from nunatak.core.fourier import HalfPlane
 from nunatak.geometry.poses import Poses
 from nunatak.particles.cache import ImageCache
 from nunatak.reconstruct.config import EngineConfig, mask_radius_fraction
@@ -90,6 +91,35 @@ class Relay:
         self.target(fraction)
 
 
+def limit_radius_px(config: EngineConfig, plane_radius_px: int, extent_A: float) -> int:
+    """Largest Fourier radius that may be used of images that have samples up to another one."""
+    limit = plane_radius_px
+    if config.resolution_limit_A is not None:
+        limit = min(limit, int(extent_A / config.resolution_limit_A))
+    return max(limit, 4)
+
+
+def held_out_size(count: int) -> int:
+    """Particles that starts never learn from: a tenth, at most 500."""
+    return min(500, max(1, count // 10)) if count > 1 else 0
+
+
+def starts_config(config: EngineConfig, plane: HalfPlane, pixel_size_A: float, count: int) -> ConsensusConfig:
+    """The engine's parameters as the starts need them, for so many particles with these samples."""
+    box, extent_A = plane.box_px, plane.box_px * pixel_size_A
+    end = max(4, min(config.radius_end_px, limit_radius_px(config, plane.radius_px, extent_A) - 1))
+    return ConsensusConfig(
+        radius_start_px=min(config.radius_start_px, max(4, end - 2)),
+        radius_end_px=end,
+        healpix_order=config.healpix_order,
+        march_updates=round(1.2 * config.start_updates),
+        batch=max(1, min(config.start_batch, (count - held_out_size(count)) // 4)),
+        shift_extent_px=config.shift_extent_px * box / 64,
+        shift_step_px=config.shift_step_px * box / 64,
+        mask_radius_fraction=mask_radius_fraction(config, extent_A),
+    )
+
+
 @dataclass(frozen=True)
 class Context:
     """What passes may read and never change.
@@ -130,27 +160,12 @@ class Context:
     @cached_property
     def limit_px(self) -> int:
         """Largest Fourier radius that may be used."""
-        limit = self.cache.plane.radius_px
-        if self.config.resolution_limit_A is not None:
-            limit = min(limit, int(self.cache.extent_A / self.config.resolution_limit_A))
-        return max(limit, 4)
+        return limit_radius_px(self.config, self.cache.plane.radius_px, self.cache.extent_A)
 
     @cached_property
     def consensus(self) -> ConsensusConfig:
         """The engine's parameters as the starts need them."""
-        config, box = self.config, self.cache.plane.box_px
-        end = max(4, min(config.radius_end_px, self.limit_px - 1))
-        learning = len(self.cache) - len(self.held_out)
-        return ConsensusConfig(
-            radius_start_px=min(config.radius_start_px, max(4, end - 2)),
-            radius_end_px=end,
-            healpix_order=config.healpix_order,
-            march_updates=round(1.2 * config.start_updates),
-            batch=max(1, min(config.start_batch, learning // 4)),
-            shift_extent_px=config.shift_extent_px * box / 64,
-            shift_step_px=config.shift_step_px * box / 64,
-            mask_radius_fraction=self.mask_fraction,
-        )
+        return starts_config(self.config, self.cache.plane, self.cache.pixel_size_A, len(self.cache))
 
     @cached_property
     def mask_fraction(self) -> float:
@@ -173,7 +188,7 @@ class Context:
     def held_out(self) -> Tensor:
         """Rows that starts never learn from, so that their evidence is honest: a tenth, at most 500."""
         count = len(self.cache)
-        size = min(500, max(1, count // 10)) if count > 1 else 0
+        size = held_out_size(count)
         return torch.randperm(count, generator=self.generator(11))[:size].sort().values.to(self.device)
 
     @cached_property

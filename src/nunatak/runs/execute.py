@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,6 @@ from nunatak.core.device import CPU, to_device
 from nunatak.core.errors import InputError, require
 from nunatak.io.atomic import write_text
 from nunatak.io.particle_file import GivenOptics
-from nunatak.particles.cache import CachePlan
 from nunatak.particles.checks import require_ctf, require_enough, require_poses
 from nunatak.particles.dataset import Particles
 from nunatak.particles.reading import read_particles
@@ -28,6 +28,7 @@ from nunatak.runs.folder import RunReport, append_history, write_results
 from nunatak.runs.job import Device, InputConfig, JobConfig, config_text, read_config
 from nunatak.runs.limits import require_contrast, require_free, require_sensible
 from nunatak.runs.machine import meet, peak_memory_MB, use_machine
+from nunatak.runs.memory import Provision, provide, write_plan
 
 
 @dataclass
@@ -73,7 +74,9 @@ def read_input(config: InputConfig, require_images: bool = True) -> Particles:
     )
 
 
-def _prepare(job: JobConfig, device: torch.device, group: Group) -> tuple[Particles, Context]:
+def _prepare(
+    job: JobConfig, device: torch.device, group: Group, folder: Path, say: Callable[[str], None]
+) -> Prepared:
     """Everything that can be refused is refused here, the cheapest first and before any folder is made."""
     recipe_of(job)
     particles = read_input(job.input)
@@ -83,11 +86,21 @@ def _prepare(job: JobConfig, device: torch.device, group: Group) -> tuple[Partic
     if job.command != "abinit":
         require_poses(particles)
     require_sensible(particles, job.engine)
-    context = prepare(
-        particles, job.engine, use_poses=job.command != "abinit", device=device, plan=CachePlan(group)
-    )
+    provision = provide(job, particles, group, folder)
+    say(provision.sentence)
+    use_poses = job.command != "abinit"
+    context = prepare(particles, job.engine, use_poses, device=device, plan=provision.cache)
     require_contrast(context.cache)
-    return particles, context
+    return Prepared(particles, context, provision)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A job that can begin: its particles, its images read, and how they are held."""
+
+    particles: Particles
+    context: Context
+    provision: Provision
 
 
 def recipe_of(job: JobConfig) -> Recipe:
@@ -95,7 +108,13 @@ def recipe_of(job: JobConfig) -> Recipe:
     return find_recipe(job.engine) if job.command == "abinit" else fixed_poses(job.engine)
 
 
-def start_run(job: JobConfig, folder: Path, command: str, listeners: Sequence[Listener] = ()) -> RunReport:
+def start_run(
+    job: JobConfig,
+    folder: Path,
+    command: str,
+    listeners: Sequence[Listener] = (),
+    say: Callable[[str], None] = lambda sentence: None,
+) -> RunReport:
     """Run a job from the beginning into a folder; a folder that holds a run is not overwritten.
 
     Where several processes share the run, every one of them calls this, and the first one alone writes.
@@ -111,9 +130,10 @@ def start_run(job: JobConfig, folder: Path, command: str, listeners: Sequence[Li
     if group.is_first:
         require_free(folder)
     job = job.model_copy(update={"input": _absolute(job.input), "threads": threads})
-    prepared = _prepare(job, device, group)
+    prepared = _prepare(job, device, group, folder, say)
     if group.is_first:
         folder.mkdir(parents=True, exist_ok=True)
+        write_plan(folder, prepared.provision.memory)
         write_text(folder / "command.txt", command + "\n")
         write_text(folder / "config.toml", config_text(job))
     return _go_on(job, folder, prepared, RunState(), 0.0, listeners)
@@ -131,6 +151,7 @@ def resume_run(
     threads: int = 0,
     seed: int | None = None,
     device: Device | None = None,
+    say: Callable[[str], None] = lambda sentence: None,
 ) -> RunReport:
     """Go on from the last checkpoint, to the same numbers as without the stop.
 
@@ -142,6 +163,8 @@ def resume_run(
         Where it is given, it must be the run's.
     device : "auto", "cpu", "cuda" or None
         None computes where the run was told to begin; elsewhere the last digits differ.
+    say : function of a sentence
+        Told what is expected.
 
     Raises
     ------
@@ -155,11 +178,9 @@ def resume_run(
     group = meet(chosen)
     saved = load_checkpoint(folder / "checkpoint", chosen)
     state, elapsed = saved if saved is not None else (RunState(), 0.0)
-    prepared = _prepare(job, chosen, group)
-    held, expected = (
-        len(prepared[0]),
-        len(prepared[0]) if state.model is None else len(state.model.candidates),
-    )
+    prepared = _prepare(job, chosen, group, folder, say)
+    held = len(prepared.particles)
+    expected = held if state.model is None else len(state.model.candidates)
     require(
         held == expected,
         f"{job.input.particles} has {held} particles, the run began with {expected}: the file has changed; "
@@ -175,22 +196,24 @@ def resume_run(
 def _go_on(
     job: JobConfig,
     folder: Path,
-    prepared: tuple[Particles, Context],
+    prepared: Prepared,
     state: RunState,
     elapsed_s: float,
     listeners: Sequence[Listener],
 ) -> RunReport:
-    particles, context = prepared
+    context = prepared.context
     keeper = CheckpointListener(folder, time.monotonic(), elapsed_s)
-    speaks = context.cache.share.is_first
+    speaks, predicted = context.cache.share.is_first, prepared.provision.memory.peak_bytes / 1e6
     state = to_device(run(recipe_of(job), context, state, [keeper, *listeners] if speaks else []), CPU)
     typed = folder / "command.txt"
     command = typed.read_text().strip() if typed.exists() else ""
     report = RunReport(
-        job, state, context.warnings, keeper.elapsed_s(), peak_memory_MB(), __version__, command
+        job, state, context.warnings, keeper.elapsed_s(), peak_memory_MB(), __version__, command, predicted
     )
     if speaks:
-        write_results(folder, particles, context.cache, report)
+        write_results(folder, prepared.particles, context.cache, report)
+        # In the run's own folder nobody needs the samples any more.
+        shutil.rmtree(folder / "cache", ignore_errors=True)
     return report
 
 

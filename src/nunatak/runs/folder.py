@@ -45,6 +45,7 @@ class RunReport:
     peak_memory_MB: float
     version: str
     command: str
+    predicted_memory_MB: float | None = None
 
 
 def append_history(folder: Path, state: RunState, elapsed_s: float) -> None:
@@ -134,6 +135,7 @@ def _summary(cache: ImageCache, report: RunReport) -> dict[str, Any]:
         "latent_dim": report.job.engine.latent_dim,
         "wall_s": round(report.wall_s, 2),
         "peak_memory_MB": round(report.peak_memory_MB, 1),
+        "predicted_memory_MB": report.predicted_memory_MB and round(report.predicted_memory_MB, 1),
         "warnings": [
             *report.warnings,
             *particle_warnings(report.state, cache, report.job.engine, resolution),

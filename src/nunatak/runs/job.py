@@ -10,6 +10,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nunatak.core.errors import InputError
+from nunatak.particles.cache_files import Precision
 from nunatak.reconstruct.config import EngineConfig
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -36,6 +37,25 @@ class InputConfig(BaseModel):
     no_ctf: bool = Field(False, description="Take the images as having no CTF.")
 
 
+class MemoryConfig(BaseModel):
+    """How much memory a run may take, and where the images stay meanwhile."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    memory_limit_GB: float | None = Field(
+        None, gt=0, description="Memory of a process, GB; by default what is free."
+    )
+    cache: Literal["auto", "memory", "disk"] = Field(
+        "auto", description="Where the images' samples stay; auto is memory where they fit."
+    )
+    cache_folder: Path | None = Field(
+        None, description="Folder for samples on the disk, kept for other runs; RUN/cache by default."
+    )
+    cache_precision: Precision = Field(
+        "float32", description="Type of samples on the disk; float16 takes half the room."
+    )
+
+
 class JobConfig(BaseModel):
     """One run: the command, its input, where it computes, and the engine's parameters."""
 
@@ -44,6 +64,7 @@ class JobConfig(BaseModel):
     command: Command = "abinit"
     device: Device = "auto"
     threads: int = Field(0, ge=0, description="Threads; 0 takes all cores.")
+    memory: MemoryConfig = MemoryConfig()
     input: InputConfig
     engine: EngineConfig = EngineConfig()
 

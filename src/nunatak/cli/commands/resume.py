@@ -37,5 +37,6 @@ def run(words: list[str]) -> Result | None:
     from nunatak.runs.execute import resume_run
 
     with TerminalListener() as terminal:
-        resume_run(options.run, [terminal], options.threads, options.seed, options.device)
+        given = options.threads, options.seed, options.device
+        resume_run(options.run, [terminal], *given, say=terminal.say)
     return conclude(options.run) if is_first() else None

@@ -1,0 +1,169 @@
+"""Memory of a run: what there is, what is planned and said before it begins, and where the images go."""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from nunatak.core.collective import Group, local_processes
+from nunatak.core.errors import InputError
+from nunatak.io.atomic import write_json
+from nunatak.particles.cache import CachePlan, Tiles, sample_plane
+from nunatak.particles.cache_files import CachePlace
+from nunatak.particles.dataset import Particles
+from nunatak.reconstruct.memory import SMALLEST, MemoryPlan, Workload, choose, predict
+from nunatak.reconstruct.state import limit_radius_px, starts_config
+from nunatak.runs.job import JobConfig
+
+# Of what is free, when no limit is given: others want some too.
+_SHARE = 0.9
+_CONTROL_GROUPS = (
+    ("memory.max", "memory.current"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+)
+
+
+@dataclass(frozen=True)
+class Provision:
+    """How the images of a run are held, as decided.
+
+    Attributes
+    ----------
+    cache : CachePlan
+    memory : MemoryPlan
+    sentence : str
+        What is expected, for the user.
+    """
+
+    cache: CachePlan
+    memory: MemoryPlan
+    sentence: str
+
+
+def resident_bytes() -> int:
+    """Memory that this process has now; its peak so far where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * resource.getpagesize()
+    except (OSError, IndexError, ValueError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def free_memory_bytes() -> int | None:
+    """What this process may still take: of the machine, of its control group, of its resource limits."""
+    return min(_free_amounts(), default=None)
+
+
+def _free_amounts() -> Iterator[int]:
+    available = _status_bytes(Path("/proc/meminfo"), "MemAvailable:")
+    if available is not None:
+        yield available
+    for most, taken in (tuple(map(_number, names)) for names in _CONTROL_GROUPS):
+        if most is not None and taken is not None:
+            yield max(most - taken, 0)
+    for kind, name in ((resource.RLIMIT_DATA, "VmData:"), (resource.RLIMIT_AS, "VmSize:")):
+        soft, _ = resource.getrlimit(kind)
+        if soft != resource.RLIM_INFINITY:
+            yield max(soft - (_status_bytes(Path("/proc/self/status"), name) or 0), 0)
+
+
+def _status_bytes(path: Path, name: str) -> int | None:
+    """The value of a line `name  NUMBER kB`."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return None
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(name)), None)
+
+
+def _number(name: str) -> int | None:
+    """The number that a file of the control group holds; None where it says "max" or is not there."""
+    try:
+        return int((Path("/sys/fs/cgroup") / name).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def provide(job: JobConfig, particles: Particles, group: Group, folder: Path) -> Provision:
+    """Decide how the images are held, from what the job asks for and what memory there is.
+
+    Raises
+    ------
+    InputError
+        Even the smallest tiles, with the images on the disk, take more than the limit.
+    """
+    asked, work, base = job.memory, _workload(job, particles, group), resident_bytes()
+    on_disk = {"memory": False, "disk": True}.get(asked.cache)
+    limit = _limit_bytes(asked.memory_limit_GB, base, group)
+    begun = _begun(folder)
+    plan = None if begun is None else predict(work, begun[0], begun[1], base)
+    if plan is None or plan.peak_bytes > limit:
+        plan = choose(work, limit, base, on_disk)
+    if plan is None:
+        least = predict(work, SMALLEST, on_disk is not False, base).peak_bytes
+        raise InputError(_too_little(work, limit, least, on_disk))
+    place = None
+    if plan.on_disk:
+        place = CachePlace((asked.cache_folder or folder / "cache").absolute(), asked.cache_precision)
+    return Provision(CachePlan(group, plan.tiles, place), plan, _sentence(plan, place, particles))
+
+
+def _limit_bytes(asked_GB: float | None, base: int, group: Group) -> float:
+    """What this process may take: as asked for, else most of what is free."""
+    free = free_memory_bytes() if asked_GB is None else None
+    if free is not None:
+        return base + _SHARE * free / (local_processes() if group.size > 1 else 1)
+    return math.inf if asked_GB is None else 1e9 * asked_GB
+
+
+def write_plan(folder: Path, plan: MemoryPlan) -> None:
+    """Write plan.json: what is expected, and the tiles, which a run that goes on takes again."""
+    content = {
+        "predicted_memory_MB": round(plan.peak_bytes / 1e6, 1),
+        "parts_MB": {name: round(amount / 1e6, 1) for name, amount in plan.parts.items()},
+        "tiles": asdict(plan.tiles),
+        "on_disk": plan.on_disk,
+    }
+    write_json(folder / "plan.json", content)
+
+
+def _begun(folder: Path) -> tuple[Tiles, bool] | None:
+    """Tiles, and whether the images stay on the disk, as a run began: other tiles are other roundings."""
+    try:
+        content = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+        return Tiles(**{name: int(size) for name, size in content["tiles"].items()}), bool(content["on_disk"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _workload(job: JobConfig, particles: Particles, group: Group) -> Workload:
+    first, end = group.share_of(len(particles)).bounds
+    plane, pixel_A = sample_plane(particles), particles.pixel_size_A
+    limit_px = limit_radius_px(job.engine, plane.radius_px, plane.box_px * pixel_A)
+    search = starts_config(job.engine, plane, pixel_A, len(particles)) if job.command == "abinit" else None
+    return Workload(end - first, len(particles), plane.box_px, limit_px, job.engine.latent_dim, search)
+
+
+def _sentence(plan: MemoryPlan, place: CachePlace | None, particles: Particles) -> str:
+    largest = sorted(plan.parts.items(), key=lambda part: -part[1])[:2]
+    named = ", ".join(f"{name} {amount / 1e9:.2f}" for name, amount in largest)
+    said = f"memory: at most {plan.peak_bytes / 1e9:.2f} GB are expected ({named})"
+    if place is None:
+        return said
+    size = place.size_bytes(len(particles), len(sample_plane(particles)))
+    return f"{said}; the images take {size / 1e9:.2f} GB on the disk, in {place.folder}"
+
+
+def _too_little(work: Workload, limit: float, least: int, on_disk: bool | None) -> str:
+    remedy = "let --cache be auto, " if on_disk is False else ""
+    return (
+        f"{limit / 1e9:.2f} GB of memory are too little for {work.total:,} images of {work.box_px} px with "
+        f"{work.latent_dim} latent dimensions: at least {least / 1e9:.2f} GB were expected; {remedy}raise "
+        "--memory-limit, or give a coarser --resolution-limit-A or fewer --latent-dim."
+    )

@@ -242,9 +242,19 @@ def test_a_damaged_checkpoint(how: str, heterogeneous_run: Path, tmp_path: Path)
 
     run = shutil.copytree(heterogeneous_run, tmp_path / "run")
     damaged(run / "checkpoint", how)
+    (run / "checkpoint" / "previous.json").unlink()
     done = call("resume", run)
     assert done.is_refused(), done
     assert "checkpoint" in done.err
+
+
+def test_a_damaged_checkpoint_costs_one_pass(heterogeneous_run: Path, tmp_path: Path) -> None:
+    import shutil
+
+    run = shutil.copytree(heterogeneous_run, tmp_path / "run")
+    damaged(run / "checkpoint", "truncated")
+    succeed("resume", run)
+    assert same_results(run, heterogeneous_run)
 
 
 def test_an_existing_run_is_not_overwritten(simulated: Path, heterogeneous_run: Path) -> None:

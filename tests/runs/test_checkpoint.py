@@ -110,14 +110,14 @@ def test_nothing_saved_is_none(tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path / "missing") is None
 
 
-def test_the_last_state_wins_and_older_ones_go(tmp_path: Path) -> None:
+def test_the_last_state_wins_and_all_but_one_older_go(tmp_path: Path) -> None:
     state = a_state()
-    for passes in range(3):
+    for passes in range(4):
         state = dataclasses.replace(state, passes=passes, history=(*state.history, {"pass": passes}))
         save_checkpoint(tmp_path, state, float(passes))
-    assert len(list(tmp_path.glob("*.safetensors"))) == 1
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2
     loaded, elapsed = load_checkpoint(tmp_path)
-    assert (loaded.passes, elapsed) == (2, 2.0)
+    assert (loaded.passes, elapsed) == (3, 3.0)
 
 
 def test_a_write_that_was_cut_short_leaves_the_state_before(tmp_path: Path) -> None:
@@ -129,7 +129,10 @@ def test_a_write_that_was_cut_short_leaves_the_state_before(tmp_path: Path) -> N
 
 
 def flip_a_bit(folder: Path) -> None:
-    path = next(folder.glob("*.safetensors"))
+    flip_a_bit_of(next(folder.glob("*.safetensors")))
+
+
+def flip_a_bit_of(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-5] ^= 1
     path.write_bytes(bytes(content))
@@ -178,6 +181,35 @@ def test_a_damaged_checkpoint_is_refused_with_one_sentence(tmp_path: Path, damag
     sentence = str(caught.value)
     assert "\n" not in sentence
     assert sentence.endswith("start the run anew.")
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path, damage) -> None:
+    first, second = a_state(), dataclasses.replace(a_state(), passes=4)
+    save_checkpoint(tmp_path, first, 1.0)
+    save_checkpoint(tmp_path, second, 2.0)
+    current = json.loads((tmp_path / "current.json").read_text())["tensors"]
+    kept = [path for path in tmp_path.glob("*.safetensors") if path.name != current]
+    aside = [(path, path.read_bytes()) for path in kept]
+    for path in kept:  # the damage is done to the only file it finds
+        path.unlink()
+    damage(tmp_path)
+    for path, content in aside:
+        path.write_bytes(content)
+    loaded, elapsed = load_checkpoint(tmp_path)
+    assert_same(first, loaded)
+    assert elapsed == 1.0
+
+
+def test_saving_the_same_state_again_keeps_the_one_before(tmp_path: Path) -> None:
+    """A pass that is made again, after the state it led to was found damaged, has the same name."""
+    first, second = a_state(), dataclasses.replace(a_state(), passes=4)
+    save_checkpoint(tmp_path, first, 1.0)
+    for elapsed in (2.0, 3.0):
+        save_checkpoint(tmp_path, second, elapsed)
+    flip_a_bit_of(tmp_path / json.loads((tmp_path / "current.json").read_text())["tensors"])
+    loaded, _ = load_checkpoint(tmp_path)
+    assert_same(first, loaded)
 
 
 def test_files_hold_no_pickle(tmp_path: Path) -> None:

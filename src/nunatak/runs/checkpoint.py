@@ -70,7 +70,7 @@ def _digest(path: Path) -> str:
 
 
 def save_checkpoint(folder: Path, state: RunState, elapsed_s: float) -> None:
-    """Write a state; the file that makes it the current one is written last, and others are removed then.
+    """Write a state; the file that makes it the current one is written last. The one before is kept too.
 
     Raises
     ------
@@ -90,22 +90,49 @@ def save_checkpoint(folder: Path, state: RunState, elapsed_s: float) -> None:
         "elapsed_s": elapsed_s,
         "state": tree,
     }
-    write_text(folder / "current.json", json.dumps(content))
-    # What is not current: the state before, and parts that a kill left behind.
+    index, before = folder / "current.json", folder / "previous.json"
+    if _tensors_of(index) not in (None, name):
+        write_text(before, index.read_text())
+    write_text(index, json.dumps(content))
+    # What is neither: older states, and parts that a kill left behind.
     for stale in [*folder.glob("state-*.safetensors"), *folder.glob(".*.part")]:
-        if stale.name != name:
+        if stale.name not in (name, _tensors_of(before)):
             stale.unlink(missing_ok=True)
+
+
+def _tensors_of(index: Path) -> str | None:
+    """Name of the file with an index' tensors; None where there is no index or it is damaged."""
+    try:
+        return str(json.loads(index.read_text())["tensors"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def load_checkpoint(folder: Path, device: torch.device = CPU) -> tuple[RunState, float] | None:
     """The current state, on a device, and the seconds it took; None where nothing was saved yet.
 
+    Where it is damaged, the one before it: a pass is made again, and comes to the same numbers.
+
     Raises
     ------
     InputError
-        The checkpoint is damaged or of another version.
+        Both are damaged, or of another version.
     """
-    index = folder / "current.json"
+    index, before = folder / "current.json", folder / "previous.json"
+    try:
+        return _load(index, device)
+    except InputError:
+        if not before.exists():
+            raise
+        try:
+            return _load(before, device)
+        except InputError:
+            pass
+        raise
+
+
+def _load(index: Path, device: torch.device) -> tuple[RunState, float] | None:
+    folder = index.parent
     if not index.exists():
         return None
     try:

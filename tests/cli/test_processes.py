@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -35,7 +36,8 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, list[str]]:
     finally:
         process.kill()
         process.wait()
-    return process.returncode, out, [line for line in err.splitlines() if line.startswith("nunatak ")]
+    # The launcher adds a report of its own.
+    return process.returncode, out, [line for line in err.splitlines() if re.match(r"nunatak \w+: ", line)]
 
 
 def children(process: subprocess.Popen[str]) -> list[int]:

@@ -88,7 +88,7 @@ def test_killed_and_resumed(
 
 @pytest.mark.truth
 @pytest.mark.parametrize(
-    "moment", random_moments(12, 1), ids=lambda moment: f"pass{moment[0]}-{moment[1]:.3f}"
+    "moment", random_moments(50, 1), ids=lambda moment: f"pass{moment[0]}-{moment[1]:.3f}"
 )
 def test_killed_at_many_moments(
     moment: tuple[int, float], simulated: Path, heterogeneous_run: Path, tmp_path: Path

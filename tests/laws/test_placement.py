@@ -40,7 +40,6 @@ MADE_ON_THE_CPU = {
     ("particles/cache.py", "__init__"): "ingest works on the CPU",
     ("particles/cache.py", "build_cache"): "ingest works on the CPU",
     ("particles/ingest.py", "background_power"): "ingest works on the CPU",
-    ("particles/ingest.py", "groups"): "ingest works on the CPU",
     ("particles/ingest.py", "read"): "ingest works on the CPU",
     ("reconstruct/fixed.py", ""): "no turn: three zeros of which only their number is looked at",
     ("reconstruct/passes.py", ""): "no turn: three zeros of which only their number is looked at",

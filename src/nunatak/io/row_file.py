@@ -50,19 +50,19 @@ class RowFile:
         stored = np.ascontiguousarray(values, self.dtype)
         handle = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o666)
         try:
-            view, place = memoryview(stored).cast("B"), first * self.row_bytes
+            view, place = stored.data.cast("B"), first * self.row_bytes
             while len(view):
                 done = os.pwrite(handle, view, place)
                 view, place = view[done:], place + done
             os.fsync(handle)
         finally:
             os.close(handle)
-        return zlib.crc32(stored)
+        return zlib.crc32(stored.data)
 
     def checksum(self, first: int, count: int) -> int | None:
         """Of so many rows as they are on the disk; None where they are not all there."""
         try:
-            return zlib.crc32(self.read(np.arange(first, first + count)))
+            return zlib.crc32(self.read(np.arange(first, first + count)).data)
         except RunError:
             return None
 
@@ -100,9 +100,7 @@ class RowFile:
         apart = np.flatnonzero(np.diff(rows) != 1) + 1 if whole else np.arange(1, len(rows))
         starts = [0, *apart.tolist()]
         for start, end in zip(starts, [*starts[1:], len(rows)], strict=True):
-            self._read_piece(
-                handle, memoryview(values[start:end]).cast("B"), int(rows[start]) * self.row_bytes
-            )
+            self._read_piece(handle, values[start:end].data.cast("B"), int(rows[start]) * self.row_bytes)
 
     def _read_piece(self, handle: int, view: memoryview, place: int) -> None:
         while len(view):

@@ -147,15 +147,17 @@ def build_cache(
     for start, stop in cut_at_multiples(*share.bounds, plan.tiles.ingest):
         known = holder.known(start, stop)
         if known is None:
-            known, samples, transfer = _read(ingest, start, stop)
-            holder.store(known, samples, transfer)
+            known, *pair = _read(ingest, start, stop)
+            holder.store(known, *pair)
         stretches.append(known)
         progress((stop - share.bounds[0]) * share.size)
     background = torch.zeros(ingest.plane.radius_px + 1)
     for part in (part for stretch in stretches for part in stretch.background):
         background += part
+    samples, transfer = holder.arrays()
     return ImageCache(
-        *holder.arrays(),
+        samples,
+        transfer,
         ingest.plane,
         particles.pixel_size_A,
         share.total(background) / len(particles),

@@ -136,4 +136,4 @@ class MemoryImages:
 
     def signature(self) -> str:
         """Of the pixels."""
-        return hashlib.sha256(np.ascontiguousarray(self._images)).hexdigest()
+        return hashlib.sha256(np.ascontiguousarray(self._images).data).hexdigest()

@@ -194,6 +194,11 @@ def local_processes() -> int:
     return int(os.environ.get("LOCAL_WORLD_SIZE", str(processes())))
 
 
+def is_first_here() -> bool:
+    """Whether this is the first of the processes on this machine."""
+    return os.environ.get("LOCAL_RANK", os.environ.get("RANK", "0")) == "0"
+
+
 def join_group(backend: str) -> Group:
     """Meet the other processes, if there are any, over "gloo" for processors or "nccl" for GPUs.
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nunatak.core.collective import Share
+from nunatak.core.collective import Share, is_first_here
 from nunatak.core.errors import require
 from nunatak.io.atomic import write_json
 from nunatak.io.ledger import add_line, read_lines
@@ -138,11 +138,12 @@ def open_files(place: CachePlace, ingest: Ingest, share: Share) -> CacheFiles:
     """
     folder, width = place.folder, len(ingest.plane)
     index = {"schema": SCHEMA, "made_from": _made_from(place, ingest)}
-    if share.is_first and _index(folder) != index:
+    # Each machine may have a folder of its own under this name, and all may have the same.
+    if is_first_here() and _index(folder) != index:
         shutil.rmtree(folder, ignore_errors=True)
         _require_room(place, len(ingest.particles), width)
         write_json(folder / "index.json", index)
-    # Nobody writes before the first process has made room.
+    # Nobody writes before the first processes have made room.
     share.agreed(torch.zeros(1))
     lines = [line for path in sorted(folder.glob("stored-*.jsonl")) for line in read_lines(path)]
     done = {(line["rows"][0], line["rows"][1]): line for line in lines if "rows" in line}

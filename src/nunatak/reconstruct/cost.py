@@ -19,7 +19,7 @@ class Cost:
     flop : float
         Additions and multiplications of real numbers.
     bytes : float
-        Moved to and from memory, once each: what caches may save is not counted, what they cannot is.
+        Moved to and from memory that no cache can save: maps and sums are taken to stay in one.
     """
 
     flop: float
@@ -60,17 +60,18 @@ def samples_within(radius_px: float) -> float:
 def global_search(
     radius_px: int, directions: int, turns: int, shifts: int, by_residue: bool, maps: int = 1
 ) -> Cost:
-    """Scores of an image at all poses and shifts against some maps, and its sums for the M-step.
+    """Scores of an image at all poses and shifts against some maps.
 
     With every turned slice a pose and shift cost a product of 2 n real features, n samples within the
     radius; by residue a direction costs it, and turns are 2 (C + 2) operations each (search.cyclic). The sums
-    are the transposed product. Bytes are those of the scores, written and read in float32.
+    of the M-step are the transposed product: as much again where posteriors are flat, next to nothing where
+    they are sharp. Scores stay in a cache.
     """
     samples = samples_within(radius_px)
     poses = directions * turns
     product = 8 * samples * directions * shifts if by_residue else 4 * samples * poses * shifts
     turning = 2 * (turns + 2) * poses * shifts if by_residue else 0.0
-    return Cost(2 * product + turning, 8 * poses * shifts + 12 * samples) * maps
+    return Cost(product + turning, image_bytes(radius_px)) * maps
 
 
 def local_evaluation(radius_px: int, latent_dim: int) -> Cost:
@@ -81,7 +82,7 @@ def local_evaluation(radius_px: int, latent_dim: int) -> Cost:
     """
     channels, columns = 1 + latent_dim, 6 + latent_dim
     per_sample = 128 * channels + 2 * columns * (columns + 1) + 60
-    return Cost(per_sample * samples_within(radius_px), (64 * channels + 12) * samples_within(radius_px))
+    return Cost(per_sample * samples_within(radius_px), image_bytes(radius_px))
 
 
 def insertion(radius_px: int, latent_dim: int) -> Cost:
@@ -91,7 +92,7 @@ def insertion(radius_px: int, latent_dim: int) -> Cost:
     """
     channels = 1 + latent_dim
     numbers = 2 * channels + channels * (channels + 1) / 2
-    return Cost(16 * numbers * samples_within(radius_px), (64 * numbers + 12) * samples_within(radius_px))
+    return Cost(16 * numbers * samples_within(radius_px), image_bytes(radius_px))
 
 
 def solution(radius_px: int, latent_dim: int, solutions: int = 2) -> Cost:

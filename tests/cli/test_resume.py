@@ -217,6 +217,58 @@ def test_a_disk_that_fills_while_tensors_are_written(
     assert same_results(run, heterogeneous_run)
 
 
+def test_images_on_the_disk_change_nothing(
+    simulated: Path, heterogeneous_run: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """Not even when the run is stopped and goes on; the samples go when it ends."""
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stop_when(patch, "state-", 6, Stopped())
+        with pytest.raises(Stopped):
+            call(*words(simulated, run, "--cache", "disk"))
+    assert (run / "cache" / "index.json").exists()
+    succeed("resume", run)
+    assert same_results(run, heterogeneous_run)
+    assert not (run / "cache").exists()
+
+
+def nothing_left(stack: Path) -> None:
+    stack.unlink()
+
+
+def cut_short(stack: Path) -> None:
+    stack.write_bytes(stack.read_bytes()[:-1000])
+
+
+def not_a_number(stack: Path) -> None:
+    content = bytearray(stack.read_bytes())
+    content[5000:5004] = np.float32(np.nan).tobytes()
+    stack.write_bytes(bytes(content))
+
+
+def test_a_stack_that_is_lost_while_a_run_is_stopped(simulated: Path, tmp_path: Path, monkeypatch) -> None:
+    """One sentence, and what was computed stays: with the stack back, the run goes on."""
+    import shutil
+
+    particles, run = shutil.copytree(simulated, tmp_path / "set"), tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stop_when(patch, "state-", 3, Stopped())
+        with pytest.raises(Stopped):
+            call(*words(particles, run))
+    stack = particles / "particles.mrcs"
+    whole, state = stack.read_bytes(), load_checkpoint(run / "checkpoint")
+    for harm in (nothing_left, cut_short, not_a_number):
+        harm(stack)
+        done = call("resume", run)
+        assert done.is_refused(), (harm.__name__, done)
+        stack.write_bytes(whole)
+    again = load_checkpoint(run / "checkpoint")
+    assert again is not None
+    assert state is not None
+    assert again[0].history == state[0].history
+    succeed("resume", run)
+
+
 def damaged(folder: Path, how: str) -> None:
     index = folder / "current.json"
     tensors = folder / json.loads(index.read_text())["tensors"]

@@ -77,6 +77,7 @@ def _guarded(command: str, words: list[str], debug: bool) -> int:
         result = module.run(words)
         if result is not None:
             emit(result, as_json)
+        together.end()
         return 0
     except KeyboardInterrupt:
         remedy = (

@@ -53,6 +53,14 @@ def begin(command: str) -> None:
     threading.Thread(target=_await_end, args=(command,), daemon=True).start()
 
 
+def end() -> None:
+    """What a process does last when all went well and it is one of several."""
+    if is_shared():
+        from nunatak.core.collective import leave_group
+
+        leave_group()
+
+
 def _await_end(command: str) -> None:
     signal.sigwait({signal.SIGTERM})
     if may_speak():

@@ -215,6 +215,12 @@ def join_group(backend: str) -> Group:
     return Group(distributed.get_rank(), distributed.get_world_size())
 
 
+def leave_group() -> None:
+    """Part from the other processes; there are no sums over all of them any more."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
 def first_to_speak() -> bool:
     """Whether no other process of this run has had something to say: one sentence ends a job, not many.
 

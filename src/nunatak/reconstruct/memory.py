@@ -20,7 +20,7 @@ from nunatak.volumes.maps import working_box
 SMALLEST = Tiles(ingest=16, local=64, search=4)
 """Fewer images at a time than these save no memory that matters."""
 # Compiled kernels, and what the allocator keeps.
-_OVERHEAD_BYTES = 150_000_000
+_OVERHEAD_BYTES = 280_000_000
 
 
 @dataclass(frozen=True)

@@ -87,10 +87,14 @@ def _prepare(
         require_poses(particles)
     require_sensible(particles, job.engine)
     provision = provide(job, particles, group, folder)
-    say(provision.sentence)
+    on_disk = provision.memory.on_disk
+    if on_disk:
+        say(provision.sentence)
     use_poses = job.command != "abinit"
     context = prepare(particles, job.engine, use_poses, device=device, plan=provision.cache)
     require_contrast(context.cache)
+    if not on_disk:  # nothing is said beside the one sentence that refuses an image
+        say(provision.sentence)
     return Prepared(particles, context, provision)
 
 

@@ -290,7 +290,7 @@ def test_clause_11_shells_are_rounded_and_resolution_is_box_over_shell() -> None
     assert (HALF_MAP_THRESHOLD, REFERENCE_THRESHOLD) == (0.143, 0.5)
 
 
-UNITS = ("_A", "_A2", "_per_A", "_px", "_deg", "_rad", "_kV", "_mm", "_s", "_MB")
+UNITS = ("_A", "_A2", "_per_A", "_px", "_deg", "_rad", "_kV", "_mm", "_s", "_MB", "_GB")
 QUANTITIES = (
     "shifts",
     "defocus",

@@ -200,7 +200,12 @@ def is_first_here() -> bool:
 
 
 def join_group(backend: str) -> Group:
-    """Meet the other processes, if there are any, over "gloo" for processors or "nccl" for GPUs.
+    """Meet the other processes, if there are any.
+
+    Parameters
+    ----------
+    backend : str
+        torch's word for how: "gloo" between processors, "cpu:gloo,cuda:nccl" between GPUs.
 
     Raises
     ------

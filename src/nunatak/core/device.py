@@ -32,6 +32,11 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda") if present and name != "cpu" else CPU
 
 
+def is_host(device: torch.device) -> bool:
+    """True for the CPU, whose memory is the machine's."""
+    return device.type == "cpu"
+
+
 def is_compiled(tensor: Tensor) -> bool:
     """True where the compiled kernels take a tensor: on the CPU. Elsewhere their plain torch twins run."""
     return tensor.device.type == "cpu"

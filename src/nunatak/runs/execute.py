@@ -86,7 +86,7 @@ def _prepare(
     if job.command != "abinit":
         require_poses(particles)
     require_sensible(particles, job.engine)
-    provision = provide(job, particles, group, folder)
+    provision = provide(job, particles, group, folder, device)
     on_disk = provision.memory.on_disk
     if on_disk:
         say(provision.sentence)

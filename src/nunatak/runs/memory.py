@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
+
 from nunatak.core.collective import Group, local_processes
+from nunatak.core.device import CPU, free_bytes, is_host
 from nunatak.core.errors import InputError
 from nunatak.io.atomic import write_json
 from nunatak.particles.cache import CachePlan, Tiles, sample_plane
@@ -90,8 +93,12 @@ def _number(name: str) -> int | None:
         return None
 
 
-def provide(job: JobConfig, particles: Particles, group: Group, folder: Path) -> Provision:
+def provide(
+    job: JobConfig, particles: Particles, group: Group, folder: Path, device: torch.device = CPU
+) -> Provision:
     """Decide how the images are held, from what the job asks for and what memory there is.
+
+    On a GPU its memory counts as well as the machine's: samples that are not on the disk are in both.
 
     Raises
     ------
@@ -100,7 +107,7 @@ def provide(job: JobConfig, particles: Particles, group: Group, folder: Path) ->
     """
     asked, work, base = job.memory, _workload(job, particles, group), resident_bytes()
     on_disk = {"memory": False, "disk": True}.get(asked.cache)
-    limit = _limit_bytes(asked.memory_limit_GB, base, group)
+    limit = _limit_bytes(asked.memory_limit_GB, base, group, device)
     begun = _begun(folder)
     plan = None if begun is None else predict(work, begun[0], begun[1], base)
     if plan is None or plan.peak_bytes > limit:
@@ -114,12 +121,13 @@ def provide(job: JobConfig, particles: Particles, group: Group, folder: Path) ->
     return Provision(CachePlan(group, plan.tiles, place), plan, _sentence(plan, place, particles))
 
 
-def _limit_bytes(asked_GB: float | None, base: int, group: Group) -> float:
+def _limit_bytes(asked_GB: float | None, base: int, group: Group, device: torch.device) -> float:
     """What this process may take: as asked for, else most of what is free."""
-    free = free_memory_bytes() if asked_GB is None else None
-    if free is not None:
-        return base + _SHARE * free / (local_processes() if group.size > 1 else 1)
-    return math.inf if asked_GB is None else 1e9 * asked_GB
+    if asked_GB is not None:
+        return 1e9 * asked_GB
+    free = free_memory_bytes()
+    shared = math.inf if free is None else free / (local_processes() if group.size > 1 else 1)
+    return base + _SHARE * min(shared, math.inf if is_host(device) else free_bytes(device))
 
 
 def write_plan(folder: Path, plan: MemoryPlan) -> None:

@@ -82,8 +82,10 @@ def collectives(group: Group, folder: Path) -> None:
     once = share.total(share.once((torch.ones(3), 2.5)))
     assert torch.equal(once[0], torch.ones(3))
     assert once[1] == 2.5
-    mine, told, name = share.agreed((torch.full((3,), float(rank)), rank, "name"))
-    assert (mine.tolist(), told, name) == ([0.0] * 3, 0, "name")
+    mine, told, record = share.agreed(
+        (torch.full((3,), float(rank)), rank, {"name": "a", "value": 0.1 * rank})
+    )
+    assert (mine.tolist(), told, record) == ([0.0] * 3, 0, {"name": "a", "value": 0.0})
     with pytest.raises(RunError, match="no longer hold the same state"):
         share.agreed(torch.ones(3 + rank % 2))
     (folder / f"told-{size}-{rank}").touch()

@@ -2,7 +2,7 @@
 
 Every process has the whole state and a share of the images. What passes add up over images goes through
 `Share.total`, what they find out about each image through `Share.joined`; alone, both hand back what they are
-given, so that nobody has to ask how many processes there are (docs/decisions/0009).
+given, so that nobody has to ask how many processes there are (docs/decisions/0013).
 """
 
 from __future__ import annotations
@@ -271,14 +271,14 @@ def _is_number(leaf: Any, kinds: Any) -> bool:
 
 
 def _leaves(tree: Any, kinds: Any) -> Iterator[Any]:
-    """Tensors and numbers of some kinds, in order, of a tree of dataclasses and tuples."""
+    """Tensors and numbers of some kinds, in order, of a tree of dataclasses, tuples and dictionaries."""
     if isinstance(tree, Tensor) or _is_number(tree, kinds):
         yield tree
     elif is_dataclass(tree) and not isinstance(tree, type):
         for field in fields(tree):
             yield from _leaves(getattr(tree, field.name), kinds)
-    elif isinstance(tree, tuple):
-        for item in tree:
+    elif isinstance(tree, tuple | dict):
+        for item in tree.values() if isinstance(tree, dict) else tree:
             yield from _leaves(item, kinds)
 
 
@@ -293,4 +293,6 @@ def _rebuilt(tree: Any, tensors: Iterator[Tensor], numbers: Iterator[float] | No
         return replace(tree, **changed)
     if isinstance(tree, tuple):
         return tuple(_rebuilt(item, tensors, numbers, kinds) for item in tree)
+    if isinstance(tree, dict):
+        return {name: _rebuilt(item, tensors, numbers, kinds) for name, item in tree.items()}
     return tree

@@ -2,7 +2,7 @@
 
 Read with pread and not through a memory map: what is read counts as ours and nothing else does, and a file
 that was cut short or a disk that fails is a sentence, where a map would end the process
-(docs/decisions/0010).
+(docs/decisions/0014).
 """
 
 from __future__ import annotations

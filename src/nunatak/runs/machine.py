@@ -25,10 +25,10 @@ def use_machine(device: str, threads: int) -> tuple[torch.device, int]:
     if chosen.type == "cuda":
         # Scores are bfloat16 products, but their sums are float32.
         torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
-        # Several processes on a machine take a card each.
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     beside = local_processes()
     if beside > 1:
+        if chosen.type == "cuda":  # a card each
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
         # torchrun gives every process one thread unless it is told otherwise.
         fair = max(1, (os.cpu_count() or 1) // beside)
         threads = min(threads, fair) if threads else fair

@@ -84,7 +84,7 @@ def test_the_disk_gives_back_what_memory_holds_to_the_bit(particles: Particles, 
 
 
 def test_half_precision_errs_far_less_than_the_noise(particles: Particles, tmp_path: Path) -> None:
-    """Measured: root mean square error 2.1e-4 of the samples' own, 1.2e-7 of the noise's variance; bfloat16: 1.7e-3."""
+    """Measured: error 2.1e-4 of the samples' own (rms), 1.2e-7 of the noise's variance; bfloat16: 1.7e-3."""
     memory = build_cache(particles, 1, CIRCLE_PX, CachePlan(tiles=TILES))
     stored = on_disk(particles, tmp_path / "cache", "float16")
     error = stored.samples[:] - memory.samples

@@ -70,6 +70,7 @@ def collectives(group: Group, folder: Path) -> None:
     pair = share.joined((values, held[:, None] * torch.ones(1, 3)))
     assert torch.equal(pair[0].imag, -torch.arange(10.0))
     assert torch.equal(pair[1][:, 2], torch.arange(10.0))
+    assert share.joined(held[:, None].float()[:, :0]).shape == (10, 0)
     # A process may hold none of some rows.
     assert len(share.joined(share.mine(torch.tensor([9])))) == 1
     assert share.tiles(torch.tensor([9]), 4) == () or rank == size - 1

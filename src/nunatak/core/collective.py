@@ -70,7 +70,7 @@ class Group:
         tensors = [leaf.contiguous() for leaf in found if isinstance(leaf, Tensor)]
         numbers = _packed([leaf for leaf in found if not isinstance(leaf, Tensor)], tensors)
         with _others():
-            for tensor in [*tensors, *([numbers] if len(numbers) else [])]:
+            for tensor in filter(torch.numel, [*tensors, numbers]):
                 distributed.all_reduce(_real(tensor))
         return _rebuilt(tree, iter(tensors), iter(numbers.tolist()), float)
 
@@ -104,6 +104,8 @@ class Group:
             counts = lengths.tolist()
             padded = real.new_zeros(max(counts), *real.shape[1:])
             padded[: len(real)] = real
+            if not padded.numel():
+                return values.new_zeros(sum(counts), *values.shape[1:])
             parts = [torch.empty_like(padded) for _ in counts]
             distributed.all_gather(parts, padded)
         whole = torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
@@ -125,7 +127,7 @@ class Group:
         shape = _packed([len(numbers), *(n for t in tensors for n in (t.ndim, *t.shape))], tensors)
         self._require_same(shape)
         with _others():
-            for tensor in [*tensors, *([numbers] if len(numbers) else [])]:
+            for tensor in filter(torch.numel, [*tensors, numbers]):
                 distributed.broadcast(_real(tensor), 0)
         return _rebuilt(tree, iter(tensors), iter(numbers.tolist()), (int, float))
 

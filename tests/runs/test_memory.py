@@ -51,7 +51,9 @@ def test_a_limit_takes_smaller_tiles_then_the_disk_then_says_no() -> None:
     assert choose(LARGE, 0.5 * free.peak_bytes, BASE, False) is None
     assert choose(LARGE, BASE, BASE, None) is None
     smallest = predict(LARGE, SMALLEST, True, BASE)
-    assert choose(LARGE, smallest.peak_bytes, BASE, None) == smallest
+    tightest = choose(LARGE, smallest.peak_bytes, BASE, None)
+    assert tightest.peak_bytes == smallest.peak_bytes
+    assert choose(LARGE, smallest.peak_bytes - 1, BASE, None) is None
 
 
 def test_shares_of_the_images_take_their_share_of_memory() -> None:

@@ -97,16 +97,17 @@ def main() -> None:
     images = PolarImages(cache, context.noise_variance, context.consensus)
     radius = context.consensus.radius_end_px
     plane = images.plane.within(radius)
-    dtype = scoring_dtype(cache.samples.device)
     block = block_from_maps(model.maps.mean(0), radius)
-    bank = slice_bank(block, images.grid, plane, dtype)
     trials = trial_shifts(images.shifts_px, images.phases[:, : len(plane)].contiguous(), 2.0)
     batch = images.batch(rows[:100], radius)
     directions, turns = len(images.grid.directions), images.grid.in_plane_count
-    counted = cost.global_search(radius, directions, turns, len(images.shifts_px), bank.by_residue) * 100
-    scored = Ceilings(rates["bfloat16" if dtype == torch.bfloat16 else "float32"], copied)
-    spent = cpu_s(lambda: marginal_step(bank, batch, trials))
-    steps[f"global search, radius {radius}, {dtype}"] = step_figures(spent, counted, scored, 100)
+    for name, dtype in (("bfloat16", torch.bfloat16), ("float32", torch.float32)):
+        bank = slice_bank(block, images.grid, plane, dtype)
+        counted = cost.global_search(radius, directions, turns, len(images.shifts_px), bank.by_residue) * 100
+        spent = cpu_s(lambda bank=bank: marginal_step(bank, batch, trials))
+        chosen = " (taken by the engine)" if dtype == scoring_dtype(cache.samples.device) else ""
+        ceiling = Ceilings(rates[name], copied)
+        steps[f"global search, radius {radius}, {name}{chosen}"] = step_figures(spent, counted, ceiling, 100)
     for reach in (radius, context.limit_px):
         still = SearchPlan(reach, torch.zeros(1, 3), 2, LocalPrior())
         spent = cpu_s(lambda still=still: expect(model, cache, still))

@@ -19,8 +19,9 @@ from nunatak.search.marginal import marginal_step, trial_shifts
 from nunatak.search.slice_bank import slice_bank
 
 BOX_PX, COUNT = 48, 96
-# Measured on two AVX2 cores with other work beside: 3 to 15 times the ceiling, see docs/scaling.md.
-SLOWEST = 60.0
+# Times the ceiling. Measured on an AVX-512 core with other work beside (docs/performance.md): the search, whose
+# ceiling is that of the product it is made of, 5; gathers and scatters, which no product is like, 80 to 190.
+SLOWEST_PRODUCT, SLOWEST_GATHER = 40.0, 500.0
 
 
 def cpu_s(step: Callable[[], object], repeat: int = 3) -> float:
@@ -45,9 +46,9 @@ def ceilings() -> Ceilings:
     return Ceilings(2 * 768**3 / product_s, 2 * 4 * len(source) / copy_s)
 
 
-def check(measured_s: float, counted: Cost, machine: Ceilings) -> None:
+def check(measured_s: float, counted: Cost, machine: Ceilings, slowest: float) -> None:
     least_s = counted.least_s(machine)
-    assert least_s < measured_s < SLOWEST * least_s, f"{measured_s / least_s:.2f} times the ceiling"
+    assert least_s < measured_s < slowest * least_s, f"{measured_s / least_s:.2f} times the ceiling"
 
 
 def search_s(radius_px: int, order: int) -> tuple[float, Cost]:
@@ -71,7 +72,7 @@ def search_s(radius_px: int, order: int) -> tuple[float, Cost]:
 
 
 def test_the_global_search_keeps_to_its_ceiling(ceilings: Ceilings) -> None:
-    check(*search_s(12, 2), ceilings)
+    check(*search_s(12, 2), ceilings, SLOWEST_PRODUCT)
 
 
 def test_local_evaluations_and_insertions_keep_to_theirs(ceilings: Ceilings) -> None:
@@ -85,7 +86,8 @@ def test_local_evaluations_and_insertions_keep_to_theirs(ceilings: Ceilings) -> 
         rows = torch.arange(COUNT)
         insert = cpu_s(lambda model=model, r=radius_px, rows=rows: particle_sums(model, cache, r, rows))
         spent[radius_px] = search, insert
-    check(spent[16][0], cost.local_evaluation(16, 0) * (5 * COUNT), ceilings)
+    check(spent[16][0], cost.local_evaluation(16, 0) * (5 * COUNT), ceilings, SLOWEST_GATHER)
+    check(spent[16][1], cost.insertion(16, 0) * COUNT, ceilings, SLOWEST_GATHER)
     # Four times the samples are at most four times the work, up to rounding, and clearly more than the same.
     for small, large in zip(spent[8], spent[16], strict=True):
         assert 1.2 < large / small < 10

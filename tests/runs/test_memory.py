@@ -26,7 +26,7 @@ from nunatak.simulate.config import SimulationConfig
 from nunatak.simulate.write import write_simulation
 
 BASE = 500_000_000
-LARGE = Workload(100_000, 100_000, 128, 63, 4, ConsensusConfig())
+LARGE = Workload(100_000, 100_000, 128, 63, 0, ConsensusConfig())
 PROGRAM = [sys.executable, "-m", "nunatak"]
 
 
@@ -41,17 +41,19 @@ def test_a_limit_takes_smaller_tiles_then_the_disk_then_says_no() -> None:
     free = predict(LARGE, Tiles(), False, BASE)
     assert choose(LARGE, math.inf, BASE, None) == free
     assert free.parts["images"] == pytest.approx(7.5e9, rel=0.01)
-    tighter = choose(LARGE, 0.9 * free.peak_bytes, BASE, None)
+    tighter = choose(LARGE, 0.95 * free.peak_bytes, BASE, None)
     assert not tighter.on_disk
     assert tighter.tiles.local < Tiles().local
-    assert tighter.peak_bytes <= 0.9 * free.peak_bytes
+    assert tighter.peak_bytes <= 0.95 * free.peak_bytes
     streamed = choose(LARGE, 0.5 * free.peak_bytes, BASE, None)
     assert streamed.on_disk
     assert streamed.parts["images"] == 0
     assert choose(LARGE, 0.5 * free.peak_bytes, BASE, False) is None
     assert choose(LARGE, BASE, BASE, None) is None
     smallest = predict(LARGE, SMALLEST, True, BASE)
-    assert choose(LARGE, smallest.peak_bytes, BASE, None) == smallest
+    tightest = choose(LARGE, smallest.peak_bytes, BASE, None)
+    assert tightest.peak_bytes == smallest.peak_bytes
+    assert choose(LARGE, smallest.peak_bytes - 1, BASE, None) is None
 
 
 def test_shares_of_the_images_take_their_share_of_memory() -> None:

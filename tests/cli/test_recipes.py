@@ -88,8 +88,7 @@ def compared(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     words += [
         "--originals",
         folder / "others.csv",
-        "--options",
-        " ".join([*TINY, *SEARCH]),
+        f"--options={' '.join([*TINY, *SEARCH])}",
     ]
     told = json.loads(succeed(*words, "--json").out)
     assert [row["recipe"] for row in told["rows"]] == ["hierarchical", "3dva", "somebody"]

@@ -25,7 +25,7 @@ class Options(CommonOptions):
         None, description="The same rows with poses, for recipes that take them; TRUTH/truth.star by default."
     )
     latent_dim: int = Field(4, ge=0, le=16, description="Dimensions of the latent, for every recipe.")
-    options: str = Field("", description="Further options of every run, as one text.")
+    options: str = Field("", description="Further options of every run, as one text: --options='--l-end 15'.")
     volumes: int = Field(20, ge=1, description="Particles whose maps are scored against the truth.")
     originals: Path | None = Field(
         None, description="CSV with the figures of other programs: column recipe, and those of compare.csv."

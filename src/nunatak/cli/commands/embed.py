@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 from tyro.conf import Positional
 
 from nunatak.cli.options import CommonOptions, Output, fields_of, parse
@@ -12,10 +12,15 @@ from nunatak.cli.results import Result
 from nunatak.runs.job import InputConfig
 
 
-class Options(CommonOptions, InputConfig):
-    """Options of the command."""
+class FinishedRun(BaseModel):
+    """The run: a base of its own, so that it is the first of the two places."""
 
     run: Positional[Path] = Field(description="Folder of a finished run, whose model is used.")
+
+
+class Options(CommonOptions, InputConfig, FinishedRun):
+    """Options of the command."""
+
     particles: Positional[Path] = Field(description="A .star, .cs, .mrcs, .mrc, or a .txt list of stacks.")
     output: Output = Field(description="Folder for the particles with their poses and latents.")
 

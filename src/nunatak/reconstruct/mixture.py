@@ -224,6 +224,7 @@ def class_pass(state: RunState, context: Context) -> RunState:
         "responsibilities": gathered.responsibilities,
         "shift_sd_px": max(spread, 0.5 * context.consensus.shift_step_px),
         "radius_px": _next_radius(correlations, context),
+        "correlation": correlations.amax(0),
     }
     record: dict[str, Any] = {
         "radius_px": step.fine_px,
@@ -248,12 +249,15 @@ def classes_to_latents(state: RunState, context: Context) -> RunState:
     corners = simplex(mixture["weights"])
     posterior = corners.posterior(responsibilities)
     maps = corners.maps(mixture["maps"])[None]
+    # The last maps go as far as the best class's half-sets agree.
+    agreement = mixture["correlation"]
+    correlation = torch.cat([agreement[None], agreement.new_zeros(maps.shape[1] - 1, len(agreement))])
     model = state.oriented
     model = replace(
         model,
         maps=maps,
         radius_px=mixture["radius_px"],
-        correlation=maps.new_zeros(maps.shape[1], maps.shape[-1] // 2),
+        correlation=correlation,
         candidates=replace(model.candidates, latents=posterior.means),
         covariances=posterior.covariances,
     )

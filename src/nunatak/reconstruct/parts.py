@@ -37,7 +37,7 @@ def local_refinement(config: EngineConfig) -> tuple[Stage, ...]:
 
 
 def joint_subspace(config: EngineConfig) -> tuple[Stage, ...]:
-    """Latents in closed form and poses, together, ending in independent half-sets and in one frame."""
+    """Latents in closed form and poses, together; independent half-sets; one frame for all states."""
     if not config.latent_dim:
         return ()
     cost = 1 + 0.2 * config.latent_dim

@@ -92,11 +92,13 @@ _HELD_POSES = LocalPrior(pose=False)
 def _with_random_latents(model: Model, context: Context) -> Model:
     count, latent_dim = len(model.candidates), context.config.latent_dim
     latents = torch.randn(count, latent_dim, generator=context.generator(31)).to(context.device)
+    # How far the last maps go is for the mean to say.
+    agreement = model.correlation[:1]
     return replace(
         model,
         candidates=replace(model.candidates, latents=latents),
         covariances=latents.new_zeros(count, latent_dim, latent_dim),
-        correlation=latents.new_zeros(1 + latent_dim, model.correlation.shape[1]),
+        correlation=torch.cat([agreement, agreement.new_zeros(latent_dim, agreement.shape[1])]),
     )
 
 

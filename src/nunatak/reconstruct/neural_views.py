@@ -52,7 +52,12 @@ def white_images(cache: ImageCache, rows: Tensor, radius_px: int, noise_variance
 def signal_power(cache: ImageCache, noise_variance: Tensor, image_power: Tensor) -> Tensor:
     """(shells,) expected |slice|^2: what the images have more power than noise, over that of their CTFs."""
     shells = cache.plane.shells
-    total = image_power.new_zeros(len(image_power)).index_add_(0, shells, (cache.transfer**2).mean(0))
+    squares = image_power.new_zeros(len(shells))
+    for part in cache.transfer.split(4096):
+        squares += (part**2).sum(0)
+    total = image_power.new_zeros(len(image_power)).index_add_(
+        0, shells, cache.share.total(squares) / len(cache)
+    )
     transfer_power = total / torch.bincount(shells, minlength=len(total)).clamp(min=1)
     transfer_power[0] = transfer_power[1]
     return (image_power - noise_variance).clamp(min=0) / transfer_power.clamp(min=0.05)

@@ -19,7 +19,7 @@ from nunatak.search.marginal import marginal_step, trial_shifts
 from nunatak.search.slice_bank import slice_bank
 
 BOX_PX, COUNT = 48, 96
-# Times the ceiling. Measured on an AVX-512 core with other work beside (docs/performance.md): the search, whose
+# Times the ceiling. Measured on an AVX-512 core beside other work (docs/performance.md): the search, whose
 # ceiling is that of the product it is made of, 5; gathers and scatters, which no product is like, 80 to 190.
 SLOWEST_PRODUCT, SLOWEST_GATHER = 40.0, 500.0
 

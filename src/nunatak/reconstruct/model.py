@@ -218,7 +218,12 @@ def full_correlation(half_correlation: Tensor) -> Tensor:
 
 
 def maximize(
-    model: Model, cache: ImageCache, radius_px: int, mask_radius_fraction: float, joined: bool
+    model: Model,
+    cache: ImageCache,
+    radius_px: int,
+    mask_radius_fraction: float,
+    joined: bool,
+    filter_power: int = 1,
 ) -> Model:
     """New maps from the current poses and latents, and the FSC between half-sets.
 
@@ -226,6 +231,8 @@ def maximize(
     ----------
     joined : bool
         One model from all particles instead of one per half-set.
+    filter_power : int
+        Of the local filter: 1 to search with, 2 for maps to look at, 0 for half-maps that are to be compared.
     """
     first, second = half_sums(model, cache, radius_px)
     box = min(working_box(radius_px), cache.plane.box_px)
@@ -240,7 +247,7 @@ def maximize(
     halves = torch.stack([solved(first, 0.5), solved(second, 0.5)])
     correlation = shell_correlation(halves[0], halves[1])
     maps = solved(first + second, 0.7)[None] if joined else halves
-    maps = locally_filtered(maps, halves, radius_px, whole=joined)
+    maps = locally_filtered(maps, halves, radius_px, joined, filter_power) if filter_power else maps
     return replace(model, maps=maps, radius_px=radius_px, correlation=correlation)
 
 

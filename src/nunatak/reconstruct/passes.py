@@ -181,9 +181,10 @@ def finish_pass(state: RunState, context: Context) -> RunState:
     if state.model is None:
         return state
     radius = finish_radius(state.model, context)
-    whole = maximize(state.model, context.cache, radius, context.mask_fraction, True)
-    model = maximize(state.model, context.cache, radius, context.mask_fraction, False)
-    confidence, evidence = pose_confidence(model, context)
+    whole = maximize(state.model, context.cache, radius, context.mask_fraction, True, filter_power=2)
+    # A filter that both share would make the half-maps' FSC better than it is.
+    model = maximize(state.model, context.cache, radius, context.mask_fraction, False, filter_power=0)
+    confidence, evidence = pose_confidence(whole, context)
     # Even odds before looking: junk is what the map explains no better than noise does.
     junk = torch.sigmoid(-evidence)
     outcome = state.outcome if state.outcome is not Outcome.RUNNING else _outcome(state)

@@ -22,13 +22,13 @@ from nunatak.particles.dataset import Particles
 from nunatak.projection.gridding import block_from_maps
 from nunatak.reconstruct import parts
 from nunatak.reconstruct.config import EngineConfig
-from nunatak.reconstruct.model import Model, SearchPlan, expect, half_sums
+from nunatak.reconstruct.model import Model, SearchPlan, expect, half_sums, without_latents
 from nunatak.reconstruct.passes import pure_noise_objective, with_gauge
 from nunatak.reconstruct.stages import PoseSource, Recipe, Stage
 from nunatak.reconstruct.state import Context, RunState
 from nunatak.search.local import LocalPrior
 from nunatak.volumes.fsc import first_shell_below
-from nunatak.volumes.maps import change_box, soft_sphere, working_box
+from nunatak.volumes.maps import soft_sphere, working_box
 from nunatak.volumes.wiener import FourierSums, relative_ridge, solve_maps
 
 RIDGE_FRACTION = 0.1
@@ -63,6 +63,14 @@ def components_about(model: Model, context: Context, mean: Tensor, radius_px: in
     return solve_maps(sums, relative_ridge(sums, RIDGE_FRACTION), radius_px, box) * mask
 
 
+def mean_of_all(model: Model, context: Context, radius_px: int, box_px: int) -> Tensor:
+    """(1, b, b, b) mean of all particles; unfiltered: components would take up what a filter removes."""
+    first, second = half_sums(without_latents(model), context.cache, radius_px)
+    sums = first + second
+    mask = soft_sphere(box_px, context.mask_fraction * box_px, max(2.0, 0.04 * box_px), context.device)
+    return solve_maps(sums, relative_ridge(sums, RIDGE_FRACTION), radius_px, box_px) * mask
+
+
 def variability_pass(state: RunState, context: Context) -> RunState:
     """One pass: components from the current latents, orthogonal; then each image's latents."""
     model = state.oriented
@@ -70,7 +78,7 @@ def variability_pass(state: RunState, context: Context) -> RunState:
         agree = first_shell_below(model.correlation[0], 0.143)
         radius = max(4, min(agree, model.radius_px, context.limit_px))
         box = min(working_box(radius), context.cache.plane.box_px)
-        mean = change_box(model.maps[:, 0].mean(0, keepdim=True), box)
+        mean = mean_of_all(model, context, radius, box)
         state = replace(state, kept={**state.kept, "3dva": {"mean": mean, "radius_px": radius}})
         model = _with_random_latents(model, context)
     mean, radius = state.kept["3dva"]["mean"], state.kept["3dva"]["radius_px"]

@@ -15,6 +15,9 @@ from torch import Tensor
 from nunatak.core.fourier import fourier_map, real_map
 from nunatak.volumes.maps import radius_grid
 
+# A narrower window holds too few independent samples for a correlation.
+_LEAST_WINDOW_PX = 2.0
+
 
 def band_filters(box_px: int, radius_px: int, width_px: float, device: torch.device) -> Iterator[Tensor]:
     """(d, d, d) tent-shaped radial filters that add up to 1 inside the radius, to 0 beyond it."""
@@ -45,6 +48,7 @@ def locally_filtered(
     halves: Tensor,
     radius_px: int,
     whole: bool,
+    power: int = 1,
     band_px: float = 5.0,
     window_fraction: float = 0.047,
 ) -> Tensor:
@@ -60,18 +64,21 @@ def locally_filtered(
         Fourier radius that the maps reach.
     whole : bool
         The maps are from all particles, of which C = 2 F / (1 + F) is signal (Rosenthal & Henderson 2003);
-        else from one half, of which C = F is. Maps are weighed by C squared: the F of a small window
-        scatters about zero where there is nothing, and squaring removes that (docs/decisions/0010).
+        else from one half, of which C = F is.
+    power : int
+        Maps are weighed by C to this power: 1 is Wiener's filter; 2 also removes what is left where there is
+        nothing, because the F of a small window scatters about zero (docs/decisions/0010).
     band_px : float
         Distance between bands, in Fourier pixels.
     window_fraction : float
         Standard deviation of the window over which correlation is taken, as a fraction of the box.
     """
     box = maps.shape[-1]
+    window_px = max(_LEAST_WINDOW_PX, window_fraction * box)
     transform, pair = fourier_map(maps), fourier_map(halves)
     out = torch.zeros_like(maps)
     for band in band_filters(box, radius_px, band_px, maps.device):
         first, second = real_map(pair * band)
-        f = local_correlation(first, second, window_fraction * box)
-        out += (2 * f / (1 + f) if whole else f) ** 2 * real_map(transform * band)
+        f = local_correlation(first, second, window_px)
+        out += (2 * f / (1 + f) if whole else f) ** power * real_map(transform * band)
     return out

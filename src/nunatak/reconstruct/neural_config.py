@@ -46,7 +46,9 @@ class TrainingParameters(BaseModel):
     pose_learning_rate: float = Field(
         1e-2, gt=0, description="Of the pose table in radians a visit; shifts move as far at half the box."
     )
-    latent_learning_rate: float = Field(0.1, gt=0, description="Of the latent table, a visit.")
+    latent_learning_rate: float = Field(
+        0.25, gt=0, description="Of the latent table, a visit: as far as published settings move it an epoch."
+    )
     bank_latents: int = Field(32, ge=2, description="Latents at which a volume is rasterised for search.")
     bank_rank: int = Field(12, ge=0, description="Components that the rasterised volumes are reduced to.")
     bank_cell: int = Field(64, ge=1, description="Images with nearly the same volume, searched together.")

@@ -65,9 +65,9 @@ def map_score(state: RunState) -> float:
     )
 
 
-@pytest.mark.parametrize(("recipe", "least"), [("cryodrgn-ai-fixed", 0.4), ("cryodrgn", 0.65)])
-def test_latents_follow_the_hinge_and_maps_the_states(recipe: str, least: float) -> None:
-    """Measured: 0.83 and 0.426 with an encoder, 0.58 and 0.421 with a table; one seed."""
-    state = trained(recipe, decoder="grid")
-    assert latent_score(state) > least
+@pytest.mark.parametrize(("recipe", "epochs"), [("cryodrgn-ai-fixed", 45), ("cryodrgn", 15)])
+def test_latents_follow_the_hinge_and_maps_the_states(recipe: str, epochs: int) -> None:
+    """Measured: 0.83 and 0.426 with an encoder, 0.75 and 0.425 with a table; one seed."""
+    state = trained(recipe, decoder="grid", epochs=epochs)
+    assert latent_score(state) > 0.6
     assert map_score(state) > 0.40

@@ -14,6 +14,10 @@ from pathlib import Path
 import pytest
 from _commands import TINY, call, environment, succeed
 
+from nunatak.core.collective import Group
+from nunatak.reconstruct.recipes import RECIPES
+from nunatak.reconstruct.stages import PoseSource
+
 PATIENCE_S = 900.0
 
 
@@ -98,6 +102,23 @@ def test_bad_input_is_one_sentence_of_all_processes(simulated: Path, tmp_path: P
     assert not out.strip()
     assert len(said) == 1, said
     assert "nothing.star" in said[0]
+    assert not (tmp_path / "run").exists()
+
+
+def test_recipes_of_one_process_say_so(
+    simulated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those whose passes look images up in a way of their own."""
+    from nunatak.runs import execute
+
+    monkeypatch.setattr(execute, "meet", lambda device: Group(0, 2))
+    shared = {recipe.name for recipe in RECIPES if recipe.shared}
+    assert shared == {"nunatak", "fixed-poses"}
+    other = next(r for r in RECIPES if not r.shared and r.poses is PoseSource.FOUND)
+    words = ["abinit", simulated / "particles.star", "-o", tmp_path / "run", "--recipe", other.name]
+    done = call(*words)
+    assert done.is_refused(), done
+    assert "without torchrun" in done.err
     assert not (tmp_path / "run").exists()
 
 

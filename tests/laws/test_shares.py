@@ -12,6 +12,8 @@ ALLOWED = {
     ("reconstruct/model.py", "images_within"): "rows of the whole set to those that are held",
     ("reconstruct/consensus.py", "__init__"): "all that are held, to their polar samples",
     ("reconstruct/consensus.py", "batch"): "rows of the whole set to those that are held",
+    ("reconstruct/bank_search.py", "search_with_bank"): "its recipes compute in one process",
+    ("reconstruct/bank_search.py", "_score_poses"): "samples of one image, looked up before",
 }
 
 

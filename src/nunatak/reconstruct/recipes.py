@@ -20,12 +20,14 @@ NUNATAK = Recipe(
         parts.joint_subspace,
         parts.final_maps,
     ),
+    shared=True,
 )
 FIXED_POSES = Recipe(
     "fixed-poses",
     "latents in closed form, maps (default where poses are given)",
     PoseSource.GIVEN,
     (parts.given_poses, parts.held_subspace, parts.final_maps),
+    shared=True,
 )
 
 # A file with recipes of its own adds `*its_module.RECIPES`.

@@ -65,11 +65,14 @@ class Plan:
     ----------
     name, summary : str
     stages : tuple of Stage
+    shared : bool
+        As in Recipe.
     """
 
     name: str
     summary: str
     stages: tuple[Stage, ...]
+    shared: bool = False
 
     def check(self, config: EngineConfig, particles: Particles) -> None:
         """Raise InputError where a stage cannot work with this configuration and these particles."""
@@ -88,13 +91,17 @@ class Recipe:
         Found by the recipe (`nunatak abinit`), or given in the particle file (`nunatak heterogeneity`).
     parts : tuple of Part
         In the order in which they run.
+    shared : bool
+        Whether its passes are known to work where several processes share the images (docs/decisions/0013).
     """
 
     name: str
     summary: str
     poses: PoseSource
     parts: tuple[Part, ...]
+    shared: bool = False
 
     def plan(self, config: EngineConfig) -> Plan:
         """The stages for a configuration."""
-        return Plan(self.name, self.summary, tuple(stage for part in self.parts for stage in part(config)))
+        stages = tuple(stage for part in self.parts for stage in part(config))
+        return Plan(self.name, self.summary, stages, self.shared)

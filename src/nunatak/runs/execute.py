@@ -80,6 +80,10 @@ def _prepare(
 ) -> Prepared:
     """Everything that can be refused is refused here, the cheapest first and before any folder is made."""
     plan = recipe_of(job)
+    require(
+        plan.shared or group.size == 1,
+        f"The recipe '{plan.name}' computes in one process: start it without torchrun, or take the default.",
+    )
     particles = read_input(job.input)
     require_enough(particles)
     if not job.input.no_ctf:

@@ -62,16 +62,20 @@ class _Step:
     fine_px: int
 
 
+_Sums = list[list[FourierSums]]
+"""Per half-set, per class."""
+
+
 @dataclass
 class _Gathered:
     """Sums over images, per half-set and class, and a summary of each image."""
 
-    sums: list[list[FourierSums]]
+    sums: _Sums
     responsibilities: Tensor
     rotations: Tensor
     shifts_px: Tensor
     evidence: Tensor
-    kept: int = 0
+    kept: float = 0.0
 
 
 def _banks(step: _Step, context: Context) -> list[SliceBank]:
@@ -136,7 +140,7 @@ def _expect(step: _Step, context: Context) -> _Gathered:
         torch.zeros(count, device=device),
     )
     noise_weights, spacing = 2 / context.noise_variance, context.consensus.shift_step_px
-    for rows in torch.arange(count, device=device).split(IMAGES_AT_ONCE):
+    for rows in context.cache.share.tiles(torch.arange(count, device=device), IMAGES_AT_ONCE):
         coarse, _ = significant_poses(
             banks, polar.batch(rows, step.coarse_px), trials, step.log_weights, config.adaptive_fraction
         )
@@ -156,10 +160,19 @@ def _expect(step: _Step, context: Context) -> _Gathered:
         gathered.evidence[rows] = evidence
         gathered.kept += len(coarse)
         context.progress(float(rows[-1] + 1) / count)
-    return gathered
+    # Rows of other processes are zero here: the sum over all of them has every row.
+    own = gathered.responsibilities, gathered.rotations, gathered.shifts_px, gathered.evidence
+    every, kept = context.cache.share.total((own, gathered.kept))
+    return _Gathered(_over_all(gathered.sums, context), *every, kept)
 
 
-def _divided(gathered: _Gathered, context: Context, radius_px: int) -> list[list[FourierSums]]:
+def _over_all(sums: _Sums, context: Context) -> _Sums:
+    """Sums over the images of all processes."""
+    total = context.cache.share.total(tuple(tuple(per_class) for per_class in sums))
+    return [list(per_class) for per_class in total]
+
+
+def _divided(gathered: _Gathered, context: Context, radius_px: int) -> _Sums:
     """Sums of classes that each image was put into at random, at its best pose."""
     classes, count, device = context.config.classes, len(context.cache), context.device
     labels = torch.randint(classes, (count,), generator=context.generator(37)).to(device)
@@ -167,17 +180,18 @@ def _divided(gathered: _Gathered, context: Context, radius_px: int) -> list[list
     divided = [[empty_sums(radius_px, 1, device=device) for _ in range(classes)] for _ in range(2)]
     for half in range(2):
         for number in range(classes):
-            for rows in torch.nonzero((labels == number) & (context.halves == half)).flatten().split(1024):
+            mine = torch.nonzero((labels == number) & (context.halves == half)).flatten()
+            for rows in context.cache.share.tiles(mine, 1024):
                 images = weighted_images(images_within(context.cache, rows, radius_px), noise_weights)
                 centred = images.weighted * centring_phases(gathered.shifts_px[rows], images.plane)
                 where = gathered.rotations[rows], images.plane.frequencies, divided[half][number].shape
                 numerator = insert_block(centred[..., None], *where)
                 denominator = insert_block(images.power[..., None], *where)
                 divided[half][number] += FourierSums(numerator, denominator, radius_px)
-    return divided
+    return _over_all(divided, context)
 
 
-def _maximize(sums: list[list[FourierSums]], context: Context, radius_px: int) -> tuple[Tensor, Tensor]:
+def _maximize(sums: _Sums, context: Context, radius_px: int) -> tuple[Tensor, Tensor]:
     """(K, b, b, b) maps of the classes and (K, shells) FSC between their half-sets."""
     box = min(working_box(radius_px), context.cache.plane.box_px)
     mask = soft_sphere(box, context.mask_fraction * box, max(2.0, 0.04 * box), context.device)

@@ -123,7 +123,8 @@ def find_hierarchically(
     """Children of the best poses of a coarse grid."""
     images = images_within(context.cache, trial.rows, trial.radius_px)
     config = hierarchical_config(context.config, trial.radius_px)
-    transfer = context.cache.transfer_at(config.plane.frequencies.to(context.device))[trial.rows]
+    here = context.cache.share.local(trial.rows)
+    transfer = context.cache.transfer_at(config.plane.frequencies.to(context.device))[here]
     polar = polar_batch(images, transfer, trial.noise_weights, config)
     found = hierarchical_search(
         trial.block, images, polar, trial.noise_weights, config, lambda done: progress(done / len(images))
@@ -189,7 +190,7 @@ def _found_poses(
         block = block_from_maps(change_box(maps[:1], max(maps.shape[-1], 2 * radius_px + 2)), radius_px)
         every = torch.arange(count, device=device)
         mine = torch.nonzero(model.halves == half).flatten() if len(model.maps) > 1 else every
-        for rows in mine.split(IMAGES_AT_ONCE):
+        for rows in context.cache.share.tiles(mine, IMAGES_AT_ONCE):
 
             def announce(fraction: float, done: int = done, size: int = len(rows)) -> None:
                 context.progress(0.9 * (done + fraction * size) / count)
@@ -198,6 +199,8 @@ def _found_poses(
             rotations[rows], shifts_px[rows] = found.rotations, found.shifts_px
             done += len(rows)
             taken += float(found.evaluations.double().sum())
+    # Rows of other processes are zero here: the sum over all of them has every row.
+    rotations, shifts_px, taken = context.cache.share.total((rotations, shifts_px, taken))
     return rotations, shifts_px, {"evaluations_per_image": taken / count, **notes}
 
 

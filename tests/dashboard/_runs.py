@@ -77,7 +77,7 @@ def running_run(folder: Path, particles: int = 200, box: int = 24) -> Path:
         }
         for i in range(4)
     )
-    state = RunState(stage=4, passes=4, model=model, history=history)
+    state = RunState(stage=5, passes=4, model=model, history=history)
     lines = [json.dumps({"time_s": 10.0 * (i + 1), **record}) for i, record in enumerate(history)]
     write_text(folder / "history.jsonl", "\n".join(lines) + "\n")
     save_checkpoint(folder / "checkpoint", state, 40.0)

@@ -29,7 +29,7 @@ SEED, COUNT = 4, 400
 QUICK = {
     "latent_dim": 0,
     "restarts": 1,
-    "start_updates": 15,
+    "start_updates": 30,
     "start_batch": 60,
     "radius_start_px": 6,
     "radius_end_px": 10,

@@ -82,14 +82,14 @@ class Watcher:
         place = (GRID.rotations(GRID.order).flatten(1) @ optimum.rotations.flatten(1).T).argmax(0)
         turns, half = 6 * 2**GRID.order, (GRID.shifts_per_axis(GRID.order) - 1) / 2
         self.pixels, self.turns = place // turns, place % turns
-        self.shifts = (optimum.shifts_px / GRID.shift_step_px + half).round().long()
+        self.shift_cells = (optimum.shifts_px / GRID.shift_step_px + half).round().long()
         self.lost: list[tuple[int, int]] = []
         self.seen = 0
 
     def __call__(self, row: int, order: int, cells: Cells) -> None:
         up = GRID.order - order
         inside = (cells.pixels == self.pixels[row] >> 2 * up) & (cells.turns == self.turns[row] >> up)
-        inside &= (cells.shifts == self.shifts[row] >> up).all(1)
+        inside &= (cells.shift_cells == self.shift_cells[row] >> up).all(1)
         self.seen += 1
         if not inside.any():
             self.lost.append((row, order))

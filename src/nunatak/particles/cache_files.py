@@ -7,7 +7,7 @@ import json
 import shutil
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,9 +19,9 @@ from nunatak.io.atomic import write_json
 from nunatak.io.ledger import add_line, read_lines
 from nunatak.io.row_file import RowFile
 from nunatak.particles.ingest import Ingest
+from nunatak.particles.precision import Precision
 from nunatak.particles.stored import StoredRows
 
-Precision = Literal["float32", "float16"]
 SCHEMA = 1
 
 

@@ -75,4 +75,4 @@ def fixed_grow_pass(state: RunState, context: Context) -> RunState:
     moved, _ = expect(model, context.cache, SearchPlan(radius, _STAY, 0, LocalPrior(pose=False)))
     evidence = float(moved.log_evidence.mean()) + pure_noise_objective(context, moved.noise_variance, radius)
     record = {"radius_px": radius, "log_evidence": evidence}
-    return replace(state, model=moved, history=(*state.history, record))
+    return replace(state, model=with_gauge(moved), history=(*state.history, record))

@@ -168,7 +168,7 @@ def settle_pass(state: RunState, context: Context) -> RunState:
     model = with_gauge(maximize(state.oriented, context.cache, radius, context.mask_fraction, False))
     plan = SearchPlan(min(radius, model.radius_px), _STAY, 0, LocalPrior(pose=False))
     moved, _, evidence = _step(replace(state, model=model), context, plan)
-    return _record(state, moved, state.pose_change_deg, evidence, context)
+    return _record(state, with_gauge(moved), state.pose_change_deg, evidence, context)
 
 
 def finish_radius(model: Model, context: Context) -> int:

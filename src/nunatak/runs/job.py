@@ -10,7 +10,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nunatak.core.errors import InputError
-from nunatak.particles.cache_files import Precision
+from nunatak.particles.precision import Precision
 from nunatak.reconstruct.config import EngineConfig
 
 Device = Literal["auto", "cpu", "cuda"]

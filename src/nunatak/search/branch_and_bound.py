@@ -80,19 +80,19 @@ class Cells:
     ----------
     pixels, turns : (k,) int64
         Nested HEALPix pixel and index of the psi interval.
-    shifts : (k, 2) int64
+    shift_cells : (k, 2) int64
         Index of the shift cell along x and y.
     """
 
     pixels: Tensor
     turns: Tensor
-    shifts: Tensor
+    shift_cells: Tensor
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def __getitem__(self, picked: Tensor) -> Cells:
-        return Cells(self.pixels[picked], self.turns[picked], self.shifts[picked])
+        return Cells(self.pixels[picked], self.turns[picked], self.shift_cells[picked])
 
 
 @dataclass(frozen=True)
@@ -149,9 +149,9 @@ def children_of(cells: Cells, grid: PoseGrid) -> Cells:
     corner = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]], device=pixels.device)
     if grid.shift_extent_px <= 0:
         corner = corner[:1]
-        shifts = cells.shifts[:, None] + corner
+        shifts = cells.shift_cells[:, None] + corner
     else:
-        shifts = 2 * cells.shifts[:, None] + corner
+        shifts = 2 * cells.shift_cells[:, None] + corner
     shape = (len(cells), pixels.shape[1], shifts.shape[1])
     return Cells(
         pixels[:, :, None].expand(shape).flatten(),
@@ -169,7 +169,7 @@ def _score_cells(block: Tensor, row: int, level: _Level, cells: Cells, grid: Pos
     """(k,) scores of one image's cells at their centres, inside the level's radius."""
     turns, steps = 6 * 2**level.order, len(level.axis_px)
     poses, pose = _distinct(cells.pixels * turns + cells.turns)
-    shifts, shift = _distinct(cells.shifts[:, 0] * steps + cells.shifts[:, 1])
+    shifts, shift = _distinct(cells.shift_cells[:, 0] * steps + cells.shift_cells[:, 1])
     plane = level.images.plane
     if level.slices is None:
         rotations = cell_rotations(grid.base_order, level.order, poses // turns, poses % turns)
@@ -352,7 +352,7 @@ def branch_and_bound_search(
     axis = levels[-1].axis_px
     found_poses = FoundPoses(
         cell_rotations(grid.base_order, grid.order, pixels, turns),
-        axis[torch.cat([c.shifts for c in best])],
+        axis[torch.cat([c.shift_cells for c in best])],
         torch.stack(scores),
         visited.sum(1) + torch.tensor(taken, device=device),
     )

@@ -55,6 +55,9 @@ def check_same_pass(found: RunState, expected: RunState) -> None:
     """
     mine, theirs = found.model, expected.model
     same = geodesic_deg(mine.candidates.rotations, theirs.candidates.rotations) < 0.01
+    # On a kink that has not moved a pose, the slope still enters the covariance of its latents.
+    apart = (mine.covariances - theirs.covariances).abs().flatten(1).amax(1) if mine.latent_dim else 0 * same
+    same = same & (apart <= 1e-3)
     assert float(same.float().mean()) > 0.9
     assert abs(float((mine.log_evidence - theirs.log_evidence).mean())) < 0.1
     for get in (

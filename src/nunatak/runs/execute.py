@@ -189,7 +189,8 @@ def resume_run(
     group = meet(chosen)
     saved = load_checkpoint(folder / "checkpoint", chosen)
     state, elapsed = saved if saved is not None else (RunState(), 0.0)
-    prepared = _prepare(job, chosen, group, folder, say)
+    told: list[str] = []
+    prepared = _prepare(job, chosen, group, folder, told.append)
     held = len(prepared.particles)
     expected = held if state.model is None else len(state.model.candidates)
     require(
@@ -197,6 +198,8 @@ def resume_run(
         f"{job.input.particles} has {held} particles, the run began with {expected}: the file has changed; "
         "start anew.",
     )
+    for sentence in told:  # not beside the one sentence that refuses a file
+        say(sentence)
     if group.is_first:
         for part in folder.glob(".*.part"):  # what a kill left of a file that was being written
             part.unlink(missing_ok=True)

@@ -247,7 +247,8 @@ def maximize(
     halves = torch.stack([solved(first, 0.5), solved(second, 0.5)])
     correlation = shell_correlation(halves[0], halves[1])
     maps = solved(first + second, 0.7)[None] if joined else halves
-    maps = locally_filtered(maps, halves, radius_px, joined, filter_power) if filter_power else maps
+    if filter_power:  # the mask again, because bands reach beyond it
+        maps = locally_filtered(maps, halves, radius_px, joined, filter_power) * mask
     return replace(model, maps=maps, radius_px=radius_px, correlation=correlation)
 
 

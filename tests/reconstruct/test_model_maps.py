@@ -150,7 +150,7 @@ def test_expectation_finds_poses_again_and_lowers_the_residual() -> None:
     moved, power = expect(replace(model, candidates=off), cache, plan, done.append)
     angle = geodesic_deg(moved.candidates.rotations, truth.rotations)
     before = geodesic_deg(off.rotations, truth.rotations)
-    # From 8.5 to 4.6 degrees measured.
+    # From 8.5 to 3.4 degrees measured.
     assert float(angle.median()) < 5 < 8 < float(before.median())
     assert done[-1] == 80
     assert power.shape == (80, 8)

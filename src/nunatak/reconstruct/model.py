@@ -243,10 +243,15 @@ def maximize(
         flat = torch.full((1 + model.latent_dim, radius_px + 2), correlation, device=device)
         return solve_maps(sums, correlation_ridge(sums, flat), radius_px, box) * mask
 
-    # A weak, equal prior: it must not make the halves agree.
+    # An equal prior for the comparison: it must not make the halves agree. Maps are filtered afterwards, so
+    # theirs is only to hold what no image has seen.
     halves = torch.stack([solved(first, 0.5), solved(second, 0.5)])
     correlation = shell_correlation(halves[0], halves[1])
-    maps = solved(first + second, 0.7)[None] if joined else halves
+    maps = (
+        solved(first + second, 0.95)[None]
+        if joined
+        else torch.stack([solved(first, 0.9), solved(second, 0.9)])
+    )
     if filter_power:  # the mask again, because bands reach beyond it
         maps = locally_filtered(maps, halves, radius_px, joined, filter_power) * mask
     return replace(model, maps=maps, radius_px=radius_px, correlation=correlation)

@@ -60,10 +60,17 @@ def check_same_pass(found: RunState, expected: RunState) -> None:
     same = same & (apart <= 1e-3)
     assert float(same.float().mean()) > 0.9
     assert abs(float((mine.log_evidence - theirs.log_evidence).mean())) < 0.1
+    check_close(mine.candidates[same], theirs.candidates[same], 1e-3)
+    check_close(
+        (mine.covariances[same], mine.log_evidence[same]),
+        (theirs.covariances[same], theirs.log_evidence[same]),
+        1e-3,
+    )
+    # A particle that went to the other side of its kink is in the maps, too: 1 of 80 at 4 degrees changed the
+    # largest voxel by 2 %. Where none did, maps are the same.
+    tolerance = 1e-3 if bool(same.all()) else 0.05
     for get in (
-        lambda state: state.model.candidates[same],
-        lambda state: (state.model.covariances[same], state.model.log_evidence[same]),
         lambda state: (state.model.maps, state.model.correlation, state.model.noise_variance),
         lambda state: (state.maps, state.confidence, state.junk),
     ):
-        check_close(get(found), get(expected), 1e-3)
+        check_close(get(found), get(expected), tolerance)

@@ -37,10 +37,7 @@ MADE_ON_THE_CPU = {
     ("geometry/so3_grid.py", "rotation_grid"): "cached; who needs it elsewhere moves it",
     ("geometry/so3_grid.py", "tangent_offsets"): "a handful of vectors",
     ("geometry/so3_grid.py", "shift_disk"): "a handful of shifts",
-    ("particles/cache.py", "__init__"): "ingest works on the CPU",
-    ("particles/cache.py", "build_cache"): "ingest works on the CPU",
-    ("particles/ingest.py", "background_power"): "ingest works on the CPU",
-    ("particles/ingest.py", "read"): "ingest works on the CPU",
+    ("particles/cache.py", "build_cache"): "small sums over all images, moved once",
     ("reconstruct/fixed.py", ""): "no turn: three zeros of which only their number is looked at",
     ("reconstruct/passes.py", ""): "no turn: three zeros of which only their number is looked at",
     ("reconstruct/state.py", "halves"): "made on the CPU and moved once",
@@ -50,9 +47,9 @@ MADE_ON_THE_CPU = {
 }
 LEFT_THE_DEVICE = {
     ("reconstruct/frames.py", "group_states"): "k-means is scikit-learn's, once a run",
-    ("particles/ingest.py", "read"): "ingest works on the CPU",
+    ("particles/ingest.py", "read"): "row numbers, to find rows in a file",
     ("particles/stored.py", "__getitem__"): "row numbers, to find rows in a file",
-    ("particles/stored.py", "write"): "ingest works on the CPU",
+    ("particles/stored.py", "write"): "to the disk",
     ("search/marginal_sums.py", "sparse_sums"): "of what the compiled kernel returns",
     ("volumes/fsc.py", "first_shell_below"): "a curve of a few numbers that are looked at one by one",
 }

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from nunatak.particles.preprocess import normalise
+from nunatak.particles import preprocess
+
+
+def normalise(images: np.ndarray, sign: int, circle_radius_px: float) -> tuple[np.ndarray, np.ndarray]:
+    """The function under test, in numpy."""
+    result, constant = preprocess.normalise(torch.from_numpy(images), sign, circle_radius_px)
+    return result.numpy(), constant.numpy()
 
 
 def outside(box: int, radius_px: float) -> np.ndarray:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nunatak.core.collective import ALONE, Group, Share
+from nunatak.core.device import CPU, to_device
 from nunatak.core.fourier import HalfPlane, half_plane
 from nunatak.optics.ctf import CtfParameters, evaluate_ctf
 from nunatak.particles.cache_files import CachePlace, Stretch, open_files
@@ -122,8 +123,9 @@ def build_cache(
     circle_px: float,
     plan: CachePlan | None = None,
     progress: Callable[[int], None] = lambda done: None,
+    device: torch.device | str = CPU,
 ) -> ImageCache:
-    """Read, normalise and transform every image, or this process' share of them.
+    """Read, normalise and transform every image, or this process' share of them, on a device.
 
     Parameters
     ----------
@@ -133,6 +135,8 @@ def build_cache(
         Radius of the circle outside which only background is expected, in pixels of the common grid.
     plan : CachePlan, optional
         In memory, by default.
+    device : torch.device
+        Where images are transformed and the cache lives; what is stored on the disk is read to it.
 
     Raises
     ------
@@ -140,7 +144,8 @@ def build_cache(
         A missing or truncated stack, pixels that are not numbers or too large.
     """
     plan = plan or CachePlan()
-    ingest = Ingest(particles, sample_plane(particles), sign, circle_px)
+    device = torch.device(device)
+    ingest = Ingest(particles, to_device(sample_plane(particles), device), sign, circle_px, device)
     share = plan.group.share_of(len(particles))
     holder = CacheMemory(share, ingest) if plan.place is None else open_files(plan.place, ingest, share)
     stretches = []
@@ -155,14 +160,15 @@ def build_cache(
     for part in (part for stretch in stretches for part in stretch.background):
         background += part
     samples, transfer = holder.arrays()
+    flat = torch.cat([torch.zeros(0, dtype=torch.long), *(s.flat for s in stretches)])
     return ImageCache(
         samples,
         transfer,
         ingest.plane,
         particles.pixel_size_A,
-        share.total(background) / len(particles),
-        share.joined(torch.cat([torch.zeros(0, dtype=torch.long), *(s.flat for s in stretches)])),
-        particles.optics[slice(*share.bounds)] if particles.has_ctf else None,
+        (share.total(background) / len(particles)).to(device),
+        share.joined(flat).to(device),
+        to_device(particles.optics[slice(*share.bounds)], device) if particles.has_ctf else None,
         share,
         plan.tiles,
     )
@@ -173,8 +179,9 @@ class CacheMemory:
 
     def __init__(self, share: Share, ingest: Ingest) -> None:
         self._first, end = share.bounds
-        shape = end - self._first, len(ingest.plane)
-        self._samples, self._transfer = torch.empty(*shape, dtype=torch.complex64), torch.empty(*shape)
+        shape, device = (end - self._first, len(ingest.plane)), ingest.device
+        self._samples = torch.empty(*shape, dtype=torch.complex64, device=device)
+        self._transfer = torch.empty(*shape, device=device)
 
     def arrays(self) -> tuple[Tensor, Tensor]:
         """The samples and the transfer function of this process' share."""
@@ -203,7 +210,7 @@ def _read(ingest: Ingest, start: int, stop: int) -> tuple[Stretch, Tensor, Tenso
     parts = [ingest.read(rows) for rows in groups]
     samples, transfer = parts[0].samples, parts[0].transfer
     if len(parts) > 1:
-        order = torch.argsort(torch.cat(groups))
+        order = torch.argsort(torch.cat(groups)).to(parts[0].samples.device)
         samples = torch.cat([part.samples for part in parts])[order]
         transfer = torch.cat([part.transfer for part in parts])[order]
     flat = torch.cat([part.flat for part in parts])

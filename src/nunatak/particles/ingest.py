@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nunatak.core.device import CPU, to_device
 from nunatak.core.fourier import HalfPlane, sample_images
 from nunatak.optics.ctf import evaluate_ctf
 from nunatak.particles.checks import require_computable
@@ -49,12 +50,15 @@ class Ingest:
         +1 when protein is bright in the images, -1 when it is dark.
     circle_px : float
         Radius of the circle outside which only background is expected, in pixels of the common grid.
+    device : torch.device
+        Where images are normalised and transformed; the plane lies there.
     """
 
     particles: Particles
     plane: HalfPlane
     sign: int
     circle_px: float
+    device: torch.device = CPU
 
     def groups(self, first: int, end: int) -> list[Tensor]:
         """Rows of a stretch, those of each optics group together."""
@@ -76,22 +80,22 @@ class Ingest:
         scale = particles.group_pixel_size_A[number] / particles.pixel_size_A
         read = particles.images.read(rows.numpy())
         require_computable(read, rows.numpy())
-        pixels, is_flat = normalise(read, self.sign, self.circle_px / scale)
-        images = torch.from_numpy(np.ascontiguousarray(pixels))
+        raw = torch.from_numpy(np.ascontiguousarray(read, np.float32)).to(self.device)
+        images, is_flat = normalise(raw, self.sign, self.circle_px / scale)
         samples = sample_images(images, plane, scale)
-        transfer = torch.ones(len(rows), len(plane))
+        transfer = torch.ones(len(rows), len(plane), device=self.device)
         if particles.has_ctf:
             frequencies = plane.frequencies.double() / (particles.box_px * particles.pixel_size_A)
-            transfer = evaluate_ctf(particles.optics[rows], frequencies)
+            transfer = evaluate_ctf(to_device(particles.optics[rows], self.device), frequencies)
         circle_px = min(self.circle_px / scale, 0.5 * group_box)
         background = background_power(images, plane, circle_px) * len(rows)
-        return Ingested(samples, transfer, background, rows[torch.from_numpy(is_flat)])
+        return Ingested(samples, transfer, background.to(CPU), rows[is_flat.to(CPU)])
 
 
 def background_power(images: Tensor, plane: HalfPlane, circle_px: float) -> Tensor:
     """(shells,) power of the corners outside a circle, per pixel that lies there."""
     box = images.shape[-1]
-    axis = torch.arange(box) - box // 2
+    axis = torch.arange(box, device=images.device) - box // 2
     outside = ((axis[:, None] ** 2 + axis[None] ** 2).float().sqrt() > circle_px).float()
     cut = images * outside
     cut = (cut - cut.sum((1, 2), keepdim=True) / outside.sum()) * outside

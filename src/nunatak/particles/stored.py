@@ -76,7 +76,7 @@ class StoredRows:
         """
         real = torch.view_as_real(values).flatten(1) if self.is_complex else values
         with np.errstate(over="ignore"):
-            stored = real.numpy().astype(self.file.dtype)
+            stored = real.cpu().numpy().astype(self.file.dtype)
         require(
             bool(np.isfinite(stored).all()),
             f"Images have samples as large as {float(real.abs().max()):.2g}, too large for "

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import torch
 
-from nunatak.core.device import to_device
 from nunatak.particles.cache import CachePlan, ImageCache, build_cache
 from nunatak.particles.checks import require_enough
 from nunatak.particles.contrast import guess_contrast_sign
@@ -32,9 +31,8 @@ def contrast_sign(particles: Particles, config: EngineConfig) -> tuple[int, list
     return sign, [] if sign > 0 else ["Protein is dark in the images: they were inverted."]
 
 
-def _moved(cache: ImageCache, device: torch.device | str) -> ImageCache:
+def _placed(cache: ImageCache, device: torch.device | str) -> ImageCache:
     """A cache on a device; what stays on the disk is read to it."""
-    cache = to_device(cache, device)
     if isinstance(cache.samples, StoredRows) and isinstance(cache.transfer, StoredRows):
         return replace(cache, samples=cache.samples.on(device), transfer=cache.transfer.on(device))
     return cache
@@ -68,9 +66,9 @@ def prepare(
     sign, warnings = contrast_sign(particles, config)
     extent_A = particles.box_px * particles.pixel_size_A
     circle_px = mask_radius_fraction(config, extent_A) * particles.box_px
-    cache = build_cache(particles, sign, circle_px, plan, progress)
+    cache = _placed(build_cache(particles, sign, circle_px, plan, progress, device), device)
     if len(cache.flat_images):
         rows = ", ".join(str(int(row) + 1) for row in cache.flat_images[:3])
         warnings.append(f"{len(cache.flat_images)} images are constant and say nothing (rows {rows}, ...).")
     poses = particles.poses if use_poses else None
-    return Context(_moved(cache, device), config, poses, (*particles.warnings, *warnings))
+    return Context(cache, config, poses, (*particles.warnings, *warnings))

@@ -223,7 +223,7 @@ def maximize(
     radius_px: int,
     mask_radius_fraction: float,
     joined: bool,
-    filter_power: int = 1,
+    filter_powers: tuple[int, int] = (1, 1),
 ) -> Model:
     """New maps from the current poses and latents, and the FSC between half-sets.
 
@@ -231,8 +231,8 @@ def maximize(
     ----------
     joined : bool
         One model from all particles instead of one per half-set.
-    filter_power : int
-        Of the local filter: 1 to search with, 2 for maps to look at, 0 for half-maps that are to be compared.
+    filter_powers : (int, int)
+        Of the local filter, of the mean and of the components; (0, 0) for half-maps that are to be compared.
     """
     first, second = half_sums(model, cache, radius_px)
     box = min(working_box(radius_px), cache.plane.box_px)
@@ -252,8 +252,10 @@ def maximize(
         if joined
         else torch.stack([solved(first, 0.9), solved(second, 0.9)])
     )
-    if filter_power:  # the mask again, because bands reach beyond it
-        maps = locally_filtered(maps, halves, radius_px, joined, filter_power) * mask
+    if any(filter_powers):  # the mask again, because bands reach beyond it
+        powers = torch.full((1 + model.latent_dim, 1, 1, 1), filter_powers[1], device=device)
+        powers[0] = filter_powers[0]
+        maps = locally_filtered(maps, halves, radius_px, joined, powers) * mask
     return replace(model, maps=maps, radius_px=radius_px, correlation=correlation)
 
 

@@ -17,6 +17,9 @@ from nunatak.search.local import LocalPrior
 from nunatak.volumes.fsc import first_shell_below, resolution_A
 
 _STAY = torch.zeros(1, 3)
+# Of the last maps' filter. What is left of noise in the components enters every map away from the mean; the
+# mean itself is Wiener's, as other programs' reconstructions are (docs/decisions/0010).
+_LAST_POWERS = (1, 2)
 
 
 def _record(state: RunState, model: Model, moved_deg: float, evidence: float, context: Context) -> RunState:
@@ -181,9 +184,9 @@ def finish_pass(state: RunState, context: Context) -> RunState:
     if state.model is None:
         return state
     radius = finish_radius(state.model, context)
-    whole = maximize(state.model, context.cache, radius, context.mask_fraction, True, filter_power=2)
+    whole = maximize(state.model, context.cache, radius, context.mask_fraction, True, _LAST_POWERS)
     # A filter that both share would make the half-maps' FSC better than it is.
-    model = maximize(state.model, context.cache, radius, context.mask_fraction, False, filter_power=0)
+    model = maximize(state.model, context.cache, radius, context.mask_fraction, False, (0, 0))
     confidence, evidence = pose_confidence(whole, context)
     # Even odds before looking: junk is what the map explains no better than noise does.
     junk = torch.sigmoid(-evidence)

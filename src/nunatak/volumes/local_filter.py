@@ -48,7 +48,7 @@ def locally_filtered(
     halves: Tensor,
     radius_px: int,
     whole: bool,
-    power: int = 1,
+    power: int | Tensor = 1,
     band_px: float = 5.0,
     window_fraction: float = 0.047,
 ) -> Tensor:
@@ -65,7 +65,7 @@ def locally_filtered(
     whole : bool
         The maps are from all particles, of which C = 2 F / (1 + F) is signal (Rosenthal & Henderson 2003);
         else from one half, of which C = F is.
-    power : int
+    power : int, or (c, 1, 1, 1) int64 of each map
         Maps are weighed by C to this power: 1 is Wiener's filter; 2 also removes what is left where there is
         nothing, because the F of a small window scatters about zero (docs/decisions/0010).
     band_px : float

@@ -70,6 +70,8 @@ def whitening_gauge(posterior: LatentPosterior, maps: Tensor) -> Gauge:
     white = root.T @ components
     # Axes of the largest power first; z' = U^T root^-1 (z - centre), W' = U^T root^T W.
     vectors = torch.linalg.eigh((white @ white.T).double()).eigenvectors.flip(1).float()
+    # The sign of an eigenvector is the library's choice; here an axis keeps to the side it was on.
+    vectors = vectors * torch.sign(vectors.gather(0, vectors.abs().argmax(0, keepdim=True)))
     transform = vectors.T @ torch.linalg.inv(root)
     return Gauge(centre, transform)
 

@@ -52,8 +52,8 @@ def _insert_in_parts(
 ) -> tuple[Tensor, Tensor]:
     """slices.insert_moments with no more rows at a time than fit into the device's memory."""
     channels, products = moments[0].shape[1], moments[1].shape[1]
-    # Per sample: values, weights and one corner of each, and coordinates, fractions and indices.
-    row_bytes = len(frequencies) * (24 * channels + 12 * products + 100)
+    # Per sample: values and weights, and those of eight corners; coordinates, fractions and indices.
+    row_bytes = len(frequencies) * (80 * channels + 40 * products + 200)
     numerator = weighted[0].new_zeros(*shape, channels)
     denominator = weighted[1].new_zeros(*shape, products)
     for part in _parts(len(rotations), devices.rows_that_fit(row_bytes, rotations.device)):

@@ -11,9 +11,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-CORNERS = tuple((dz, dy, dx) for dz in (0, 1) for dy in (0, 1) for dx in (0, 1))
-
-
 def block_shape(radius_px: int, padding: int) -> tuple[int, int, int]:
     """(z, y, x) extent of the block that trilinear slices of a radius need."""
     reach = padding * radius_px + 1
@@ -35,18 +32,24 @@ def plane_points(rotations: Tensor, frequencies: Tensor) -> Tensor:
     return torch.einsum("nk,pkd->pnd", frequencies.to(rotations.dtype), rotations[:, :2, :])
 
 
-def _corner(q: Tensor, shape: tuple[int, ...], corner: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
-    """Flat index and trilinear weight of one corner for each sample."""
-    dz, dy, dx = corner
+def _corners(q: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """(8, p, n) flat indices and (2, 2, 2, p, n) trilinear weights (z, y, x) of the voxels about each point.
+
+    All eight at once: on a GPU the number of operations given to it counts more than the memory they take.
+    """
     base = q.floor()
-    fraction = q - base
     reach = shape[2] - 1
-    ix = base[..., 0].long() + dx
-    iy = base[..., 1].long() + dy + reach
-    iz = base[..., 2].long() + dz + reach
-    pick = lambda f, d: f if d else 1 - f  # noqa: E731
-    weight = pick(fraction[..., 0], dx) * pick(fraction[..., 1], dy) * pick(fraction[..., 2], dz)
-    return (iz * shape[1] + iy) * shape[2] + ix, weight
+    x, y, z = base.long().unbind(-1)
+    first = ((z + reach) * shape[1] + y + reach) * shape[2] + x
+    step = torch.tensor([0, 1, shape[2], shape[2] + 1], device=q.device)
+    steps = torch.cat([step, step + shape[1] * shape[2]])
+    x, y, z = _sides(q - base).unbind(-1)
+    return first + steps[:, None, None], z[:, None, None] * y[None, :, None] * x[None, None]
+
+
+def _sides(fraction: Tensor) -> Tensor:
+    """(2, p, n, 3) linear weights of the voxel below and the voxel above."""
+    return torch.stack([1 - fraction, fraction])
 
 
 def slice_block(block: Tensor, rotations: Tensor, frequencies: Tensor, padding: int) -> Tensor:
@@ -70,11 +73,9 @@ def slice_block(block: Tensor, rotations: Tensor, frequencies: Tensor, padding: 
 def sample_block(block: Tensor, points: Tensor, padding: int) -> Tensor:
     """(p, n, c) complex samples of a block at (p, n, 3) points (x, y, z) in Fourier pixels."""
     q, sign = _folded(points * padding)
-    flat = block.reshape(-1, block.shape[-1])
-    total = flat.new_zeros(*q.shape[:2], block.shape[-1])
-    for corner in CORNERS:
-        index, weight = _corner(q, block.shape, corner)
-        total = total + weight[..., None] * flat[index]
+    index, weight = _corners(q, block.shape)
+    found = block.reshape(-1, block.shape[-1])[index]
+    total = (weight.flatten(0, 2)[..., None] * found).sum(0)
     return torch.where(sign[..., None] < 0, total.conj(), total)
 
 
@@ -91,10 +92,9 @@ def insert_block(
         values = torch.where(sign[..., None] < 0, values.conj(), values)
     channels = values.shape[-1]
     block = values.new_zeros(shape[0] * shape[1] * shape[2], channels)
-    for corner in CORNERS:
-        index, weight = _corner(q, shape, corner)
-        block.index_add_(0, index.reshape(-1), (weight[..., None] * values).reshape(-1, channels))
-    return block.reshape(*shape, channels)
+    index, weight = _corners(q, shape)
+    spread = weight.flatten(0, 2)[..., None] * values
+    return block.index_add_(0, index.reshape(-1), spread.reshape(-1, channels)).reshape(*shape, channels)
 
 
 def complete_plane(block: Tensor) -> Tensor:
@@ -126,19 +126,16 @@ def slice_with_gradient(
         With respect to (x, y, z) in Fourier pixels of the unpadded box.
     """
     q, sign = _coordinates(rotations, frequencies, padding)
-    flat = block.reshape(-1, block.shape[-1])
-    fraction = q - q.floor()
-    values = flat.new_zeros(*q.shape[:2], block.shape[-1])
-    gradient = flat.new_zeros(*q.shape[:2], 3)
-    for corner in CORNERS:
-        index, weight = _corner(q, block.shape, corner)
-        found = flat[index]
-        values = values + weight[..., None] * found
-        mixed = (found * mixing[:, None]).sum(-1)
-        sides = [fraction[..., axis] if d else 1 - fraction[..., axis] for axis, d in enumerate(corner[::-1])]
-        signs = [1.0 if d else -1.0 for d in corner[::-1]]
-        slopes = (sides[1] * sides[2], sides[0] * sides[2], sides[0] * sides[1])
-        gradient = gradient + torch.stack([s * w * mixed for s, w in zip(signs, slopes, strict=True)], -1)
+    index, weight = _corners(q, block.shape)
+    found = block.reshape(-1, block.shape[-1])[index]
+    values = (weight.flatten(0, 2)[..., None] * found).sum(0)
+    mixed = (found * mixing[:, None]).sum(-1).unflatten(0, (2, 2, 2))
+    x, y, z = _sides(q - q.floor()).unbind(-1)
+    # Along an axis the slope is the difference between the corners above and those below.
+    along_z = (y[:, None] * x[None] * (mixed[1] - mixed[0])).sum((0, 1))
+    along_y = (z[:, None] * x[None] * (mixed[:, 1] - mixed[:, 0])).sum((0, 1))
+    along_x = (z[:, None] * y[None] * (mixed[:, :, 1] - mixed[:, :, 0])).sum((0, 1))
+    gradient = torch.stack([along_x, along_y, along_z], -1)
     mate = sign[..., None] < 0
     # The gradient of conj(F(-q)) is minus the conjugate of that of F.
     gradient = torch.where(mate, -gradient.conj(), gradient) * padding

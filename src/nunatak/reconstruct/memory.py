@@ -19,6 +19,8 @@ from nunatak.volumes.maps import working_box
 
 SMALLEST = Tiles(ingest=16, local=64, search=4)
 """Fewer images at a time than these save no memory that matters."""
+LARGEST_ON_A_GPU = Tiles(ingest=2048, local=1 << 16, search=512)
+"""A GPU is idle between small tiles; its caches are not what tiles are cut for."""
 # Compiled kernels, and what the allocator keeps.
 _OVERHEAD_BYTES = 280_000_000
 
@@ -133,16 +135,20 @@ def _maps(radius_px: int, channels: int, box_px: int) -> int:
     return 3 * voxels * _sum_bytes(channels) + channels * (voxels * 24 + padded * 12 + 5 * 4 * box**3)
 
 
-def choose(work: Workload, limit_bytes: float, base_bytes: int, disk: bool | None) -> MemoryPlan | None:
+def choose(
+    work: Workload, limit_bytes: float, base_bytes: int, disk: bool | None, largest: Tiles | None = None
+) -> MemoryPlan | None:
     """The plan with the largest tiles, in memory where they fit, that stays under a limit; None if none does.
 
     Parameters
     ----------
     disk : bool or None
         True or false where it is asked for; None takes the disk where memory does not do.
+    largest : Tiles, optional
+        Those of the CPU by default.
     """
     for on_disk in (False, True) if disk is None else (disk,):
-        for tiles in _smaller(Tiles()):
+        for tiles in _smaller(largest or Tiles()):
             plan = predict(work, tiles, on_disk, base_bytes)
             if plan.peak_bytes <= limit_bytes:
                 return plan

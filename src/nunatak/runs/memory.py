@@ -19,7 +19,7 @@ from nunatak.io.atomic import write_json
 from nunatak.particles.cache import CachePlan, Tiles, sample_plane
 from nunatak.particles.cache_files import CachePlace
 from nunatak.particles.dataset import Particles
-from nunatak.reconstruct.memory import SMALLEST, MemoryPlan, Workload, choose, predict
+from nunatak.reconstruct.memory import LARGEST_ON_A_GPU, SMALLEST, MemoryPlan, Workload, choose, predict
 from nunatak.reconstruct.state import limit_radius_px, starts_config
 from nunatak.runs.job import JobConfig
 
@@ -111,7 +111,7 @@ def provide(
     begun = _begun(folder)
     plan = None if begun is None else predict(work, begun[0], begun[1], base)
     if plan is None or plan.peak_bytes > limit:
-        plan = choose(work, limit, base, on_disk)
+        plan = choose(work, limit, base, on_disk, None if is_host(device) else LARGEST_ON_A_GPU)
     if plan is None:
         least = predict(work, SMALLEST, on_disk is not False, base).peak_bytes
         raise InputError(_too_little(work, limit, least, on_disk))

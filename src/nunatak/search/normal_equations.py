@@ -80,9 +80,9 @@ def normal_equations(
     """
     if devices.is_compiled(block):
         return normal_kernels.normal_equations(block, padding, candidates, images, noise_weights)
-    # Per sample: values, one corner and their products in every channel; slopes; the Jacobian, twice.
+    # Per sample: eight corners and their products in every channel; slopes; the Jacobian, twice.
     latent_dim = candidates.latents.shape[1]
-    row_bytes = 8 * len(images.plane) * (3 * (1 + latent_dim) + 2 * (6 + latent_dim) + 40)
+    row_bytes = 8 * len(images.plane) * (17 * (1 + latent_dim) + 2 * (6 + latent_dim) + 60)
     at_once = devices.rows_that_fit(row_bytes, block.device)
     parts = [
         reference_normal_equations(

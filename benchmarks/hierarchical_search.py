@@ -37,6 +37,7 @@ from nunatak.particles.reading import read_particles  # noqa: E402
 from nunatak.projection.gridding import block_from_maps  # noqa: E402
 from nunatak.projection.operator import insert_block  # noqa: E402
 from nunatak.projection.slices import block_shape  # noqa: E402
+from nunatak.runs.machine import use_machine
 from nunatak.search.candidates import ImageSamples  # noqa: E402
 from nunatak.search.hierarchical import (  # noqa: E402
     HierarchicalConfig,
@@ -52,10 +53,10 @@ WARM_IMAGES = 16
 """Searched beforehand, so that compiling is not on the search's clock."""
 
 
-def cached(particles: Particles, rows: Tensor) -> ImageCache:
+def cached(particles: Particles, rows: Tensor, device: torch.device) -> ImageCache:
     """Some particles, read and transformed, protein bright."""
     sign, _ = guess_contrast_sign(particles)
-    return build_cache(particles.subset(rows), sign, MASK_FRACTION * particles.box_px)
+    return build_cache(particles.subset(rows), sign, MASK_FRACTION * particles.box_px, device=device)
 
 
 def map_at_poses(cache: ImageCache, poses: Poses, radius_px: int) -> Tensor:
@@ -64,49 +65,61 @@ def map_at_poses(cache: ImageCache, poses: Poses, radius_px: int) -> Tensor:
     count = plane.count_within(radius_px)
     frequencies = plane.frequencies[:count]
     weights = 1 / cache.background_power[plane.shells[:count]]
-    angle = -2 * torch.pi / cache.extent_A * (poses.shifts_A @ frequencies.float().T)
+    shifts_A = poses.shifts_A.to(cache.samples.device)
+    angle = -2 * torch.pi / cache.extent_A * (shifts_A @ frequencies.float().T)
     samples, transfer = cache.samples[:, :count], cache.transfer[:, :count]
+    rotations = poses.rotations.to(samples.device)
     centred = samples * torch.polar(torch.ones_like(angle), angle) * transfer * weights
     shape = block_shape(radius_px, 2)
-    numerator = insert_block(centred[..., None], poses.rotations, frequencies, shape)
-    denominator = insert_block((transfer**2 * weights)[..., None], poses.rotations, frequencies, shape)
+    numerator = insert_block(centred[..., None], rotations, frequencies, shape)
+    denominator = insert_block((transfer**2 * weights)[..., None], rotations, frequencies, shape)
     sums = FourierSums(numerator, denominator, radius_px, 2)
     maps = solve_maps(sums, relative_ridge(sums, 0.1), radius_px, plane.box_px)
-    return maps * soft_sphere(plane.box_px, MASK_FRACTION * plane.box_px)
+    return maps * soft_sphere(plane.box_px, MASK_FRACTION * plane.box_px, device=maps.device)
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for what the device has been given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
 
 
 def search(cache: ImageCache, block: Tensor, config: HierarchicalConfig) -> tuple[KeptPoses, float]:
     """The search, and its seconds."""
+    device = cache.samples.device
+    synchronise(device)
     began = time.perf_counter()
     images = ImageSamples(cache.samples, cache.transfer, cache.plane)
     weights = 2 / cache.background_power
-    polar = polar_batch(images, cache.transfer_at(config.plane.frequencies), weights, config)
+    frequencies = config.plane.frequencies.to(device)
+    polar = polar_batch(images, cache.transfer_at(frequencies), weights, config)
     found = hierarchical_search(block, images, polar, weights, config)
+    synchronise(device)
     return found, time.perf_counter() - began
 
 
 def measure(options: argparse.Namespace) -> dict[str, object]:
     """Read, make the map, search, compare with the truth."""
-    torch.set_num_threads(options.threads)
+    device, _ = use_machine(options.device, options.threads)
     particles = read_particles(Path(options.particles))
     rows = torch.arange(min(options.images, len(particles)))
     began = time.perf_counter()
-    cache = cached(particles, rows)
+    cache = cached(particles, rows, device)
     read_s = time.perf_counter() - began
     box, config = particles.box_px, HierarchicalConfig()
     radius = min(config.l_end, (box - 1) // 2)
     truth = None if options.truth is None else read_particles(Path(options.truth), require_images=False).poses
     if options.run is not None:
-        maps = torch.from_numpy(read_map(Path(options.run) / "mean.mrc")[0])[None]
+        maps = torch.from_numpy(read_map(Path(options.run) / "mean.mrc")[0])[None].to(device)
         source = "mean.mrc of a run"
     else:
         # Other particles than those that are searched, where there are any.
         behind = torch.arange(len(rows), min(len(particles), len(rows) + options.map_images))
         used = behind if len(behind) else rows
-        maps = map_at_poses(cached(particles, used), truth[used], radius)
+        maps = map_at_poses(cached(particles, used, device), truth[used], radius)
         source = f"{len(used)} {'other' if len(behind) else 'of the same'} particles at their true poses"
     block = block_from_maps(maps, radius)
-    search(cached(particles, rows[:WARM_IMAGES]), block, config)
+    search(cached(particles, rows[:WARM_IMAGES], device), block, config)
     found, search_s = search(cache, block, config)
     figures: dict[str, object] = {
         "images": len(rows),
@@ -119,7 +132,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
     figures["end_to_end_images_per_s"] = round(len(rows) / figures["end_to_end_s"], 2)  # type: ignore[operator]
     if truth is not None:
         # A map at true poses lies in their frame; one from a run has a frame and a hand of its own.
-        aligned = align_frames(found.best[0].numpy(), truth.rotations[rows].numpy())
+        aligned = align_frames(found.best[0].cpu().numpy(), truth.rotations[rows].numpy())
         figures["rot_median_deg"] = round(float(np.median(aligned.error_deg)), 2)
         figures["rot_90th_percentile_deg"] = round(float(np.quantile(aligned.error_deg, 0.9)), 2)
     hypotheses = {"base_rotations": 72 * 8**config.base_healpy, "shifts": config.shifts_per_axis**2}
@@ -127,6 +140,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
         "map": source,
         "hyper_parameters": asdict(config),
         "hypotheses_per_image": hypotheses,
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
         "machine": machine(options.threads),
     }
 
@@ -142,6 +156,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--images", type=int, default=2000, help="images to search (default 2000)")
     made.add_argument("--map-images", type=int, default=3000, help="images for a map at true poses")
     made.add_argument("--threads", type=int, default=2)
+    made.add_argument("--device", default="cpu", choices=["auto", "cpu", "cuda"])
     made.add_argument("-o", "--output", help="write the JSON there too")
     return made
 

@@ -3,10 +3,10 @@
 
     python benchmarks/device_steps.py --device cuda --images 20000 --box-px 128
 
-The global search is one expectation step and its sums over 192 directions, 32 in-plane angles and 29 shifts at
-a radius of 28 Fourier pixels, the size at which 0.094 ms per image were published for an H100. Local searches
-(three evaluations) and sums are those of the last passes, with so many latent dimensions. Images are noise:
-what is timed does not depend on them. Wall time, the median of a few after one that does not count.
+The global search is one expectation step and its sums over 192 directions, 32 in-plane angles and 29 shifts
+at a radius of 28 Fourier pixels, the size at which 0.094 ms per image were published for an H100. Local
+searches (three evaluations) and sums are those of the last passes, with so many latent dimensions. Images are
+noise: what is timed does not depend on them. Wall time, the median of a few after one that does not count.
 """
 
 from __future__ import annotations

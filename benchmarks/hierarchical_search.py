@@ -37,7 +37,7 @@ from nunatak.particles.reading import read_particles  # noqa: E402
 from nunatak.projection.gridding import block_from_maps  # noqa: E402
 from nunatak.projection.operator import insert_block  # noqa: E402
 from nunatak.projection.slices import block_shape  # noqa: E402
-from nunatak.runs.machine import use_machine
+from nunatak.runs.machine import use_machine  # noqa: E402
 from nunatak.search.candidates import ImageSamples  # noqa: E402
 from nunatak.search.hierarchical import (  # noqa: E402
     HierarchicalConfig,

@@ -40,6 +40,19 @@ def test_the_graph_goes_round_a_ring_and_the_straight_line_across() -> None:
     assert point_support(across, points, covariances)[8:13].max() == 0
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_ends_are_those_of_the_motion_among_noise_in_many_dimensions(seed: int) -> None:
+    """A bent way through six dimensions, noise a fifth of its width in each, and some strays."""
+    generator = np.random.default_rng(seed)
+    t = generator.uniform(-1, 1, 4000)
+    way = np.stack([np.sin(2 * t), np.cos(2 * t), 0.3 * np.sin(5 * t), 0 * t, 0 * t, 0 * t], 1)
+    points = way + 0.2 * generator.normal(size=way.shape)
+    points[:20] = 4 * generator.normal(size=(20, 6))
+    ends = t[list(farthest_ends(points))]
+    assert min(ends) < -0.75
+    assert max(ends) > 0.75
+
+
 @pytest.mark.parametrize("noise", [0.05, 0.15])
 def test_support_falls_where_a_gap_was_simulated(noise: float) -> None:
     generator = np.random.default_rng(0)

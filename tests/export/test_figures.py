@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from nunatak.core.errors import InputError
-from nunatak.export.curves import Trace, fsc_figure, trace_figure
+from nunatak.export.curves import Trace, fsc_figure, label_rows, trace_figure
 from nunatak.export.distributions import (
     histogram_figure,
     latent_figure,
@@ -106,3 +106,9 @@ def test_central_part_keeps_a_particle_and_some_room():
     volume[28:37, 28:37, 28:37] = 1
     assert 32 <= central_part(volume).shape[0] < 64
     assert central_part(np.zeros((16, 16, 16))).shape[0] == 16 // 2
+
+
+def test_labels_that_would_overlap_take_another_row() -> None:
+    assert label_rows([0, 10, 50], [20, 20, 20]) == [0, 1, 0]
+    assert label_rows([30, 0, 5, 8], [10, 25, 10, 10]) == [0, 0, 1, 2]
+    assert label_rows([], []) == []

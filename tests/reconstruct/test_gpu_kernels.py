@@ -1,4 +1,4 @@
-"""What a GPU computes is what the CPU's compiled kernels compute, at the size of real work; skipped without one."""
+"""What a GPU computes is what the CPU's kernels compute, at the size of real work; skipped without one."""
 
 from __future__ import annotations
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from nunatak.export.style import ACCENT, MUTED, WARM, new_axes, quiet_grid, styled
 
 HALF_MAP_THRESHOLD = 0.143
+# Of the small labels of stages.
+_POINTS_PER_LETTER, _POINTS_PER_ROW = 4.4, 9.0
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,9 @@ def fsc_figure(frequencies_per_A: NDArray, correlation: NDArray, resolution_A: f
     figure, axes = new_axes()
     axes.axhline(0, color=MUTED, linewidth=0.6)
     axes.axhline(HALF_MAP_THRESHOLD, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
+    # On the left, where no curve comes near: the resolution is written beside its mark on the right.
     axes.text(
-        0.995,
-        HALF_MAP_THRESHOLD + 0.02,
-        "0.143",
-        color=MUTED,
-        ha="right",
-        transform=axes.get_yaxis_transform(),
+        0.012, HALF_MAP_THRESHOLD + 0.02, "0.143", color=MUTED, transform=axes.get_yaxis_transform(), zorder=5
     )
     axes.fill_between(
         frequencies_per_A, 0, np.clip(correlation, 0, None), color=ACCENT, alpha=0.10, linewidth=0
@@ -141,20 +139,34 @@ def _mark_stages(axes: Axes, traces: Sequence[Trace]) -> None:
             starts[stage] = min(starts.get(stage, np.inf), float(time_s))
     if len(starts) < 2:
         return
-    first = min(starts.values())
-    for stage, time_s in starts.items():
+    first, last = min(starts.values()), max(float(trace.time_s[-1]) for trace in traces if len(trace.time_s))
+    width_pt = 0.85 * 72 * axes.get_figure().get_size_inches()[0]
+    places = {stage: width_pt * time_s / max(last, 1e-9) for stage, time_s in starts.items()}
+    rows = label_rows(list(places.values()), [_POINTS_PER_LETTER * len(stage) for stage in places])
+    for (stage, time_s), row in zip(starts.items(), rows, strict=True):
         if time_s > first:
             axes.axvline(time_s / unit, color=MUTED, linewidth=0.7, linestyle=(0, (1, 2)))
         axes.annotate(
             stage,
             (time_s / unit, 1.0),
-            (3, 2),
+            (3, 2 + _POINTS_PER_ROW * row),
             xycoords=("data", "axes fraction"),
             textcoords="offset points",
             color=MUTED,
             fontsize=8,
             va="bottom",
         )
+
+
+def label_rows(starts: Sequence[float], widths: Sequence[float]) -> list[int]:
+    """A row for each label, from the lowest up, so that none begins before the last in its row has ended."""
+    ends: list[float] = []
+    rows = [0] * len(starts)
+    for place in sorted(range(len(starts)), key=lambda i: starts[i]):
+        row = next((number for number, end in enumerate(ends) if end <= starts[place]), len(ends))
+        rows[place] = row
+        ends[row : row + 1] = [starts[place] + widths[place]]
+    return rows
 
 
 def _time_unit(traces: Sequence[Trace]) -> tuple[float, str]:

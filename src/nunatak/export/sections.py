@@ -17,7 +17,7 @@ from nunatak.export.run_contents import RunContents
 from nunatak.export.style import figure_svg
 from nunatak.export.views import render_map, render_states
 
-SHOWN_STATES = 6
+SHOWN_STATES = 7
 TRACES = {
     "log_evidence": ("Evidence", "log evidence per particle"),
     "resolution_A": ("Resolution", "resolution (Å)"),

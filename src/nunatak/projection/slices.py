@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+
 def block_shape(radius_px: int, padding: int) -> tuple[int, int, int]:
     """(z, y, x) extent of the block that trilinear slices of a radius need."""
     reach = padding * radius_px + 1

@@ -99,7 +99,7 @@ def images_within(cache: ImageCache, rows: Tensor, radius_px: int) -> ImageSampl
     return ImageSamples(cache.samples[here, :count], cache.transfer[here, :count], cut)
 
 
-def _search(search: LocalSearch, start: Candidates, plan: SearchPlan) -> LocalFit:
+def search_from(search: LocalSearch, start: Candidates, plan: SearchPlan) -> LocalFit:
     if len(plan.turns) > 1:
         tried = search.profile(neighbours(start, plan.turns))
         start = tried.candidates[best_of(tried, len(plan.turns))]
@@ -128,7 +128,7 @@ def expect(
         for rows in cache.share.tiles(chosen, max(64, cache.tiles.local // len(plan.turns))):
             search = LocalSearch(block, images_within(cache, rows, plan.radius_px), weights, plan.prior)
             start = replace(model.candidates[rows], rows=every[: len(rows)])
-            parts.append((rows, _search(search, start, plan)))
+            parts.append((rows, search_from(search, start, plan)))
             done += len(rows) * cache.share.size
             progress(min(done, len(cache)))
     order = torch.argsort(torch.cat([rows for rows, _ in parts]))

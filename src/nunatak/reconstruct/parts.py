@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from nunatak.reconstruct import passes
 from nunatak.reconstruct.config import EngineConfig
 from nunatak.reconstruct.fixed import fixed_grow_pass, given_poses_pass
@@ -10,6 +12,9 @@ from nunatak.reconstruct.orient import orient_pass
 from nunatak.reconstruct.stages import Stage
 from nunatak.reconstruct.starts import agreed, decided, open_pass, race_length, race_pass
 from nunatak.reconstruct.state import RunState
+
+# The passes that look around: then there is a model of the states to look again with.
+_BEFORE_THE_SECOND_LOOK = 5
 
 
 def random_starts(config: EngineConfig) -> tuple[Stage, ...]:
@@ -41,9 +46,15 @@ def joint_subspace(config: EngineConfig) -> tuple[Stage, ...]:
     if not config.latent_dim:
         return ()
     cost = 1 + 0.2 * config.latent_dim
+    first = min(config.joint_passes, _BEFORE_THE_SECOND_LOOK)
+    rest = partial(passes.joint_pass, done=first)
+    left = config.joint_passes - first
+    later = (Stage("poses and latents again", rest, left, cost=cost),) if left else ()
     return (
         Stage("growing the subspace", passes.grow_pass, config.grow_passes, cost=0.5 * cost),
-        Stage("poses and latents", passes.joint_pass, config.joint_passes, cost=2 * cost),
+        Stage("poses and latents", passes.joint_pass, first, cost=3 * cost),
+        Stage("a second look", passes.look_pass, 1, cost=5 * cost),
+        *later,
         Stage("independent half-sets", passes.split_pass, 2, cost=cost),
         Stage("one frame for all states", frame_pass, 1, cost=2 * cost),
         Stage("settling in the frame", passes.settle_pass, 2, cost=0.5 * cost),

@@ -12,11 +12,14 @@ from nunatak.geometry.so3_grid import tangent_offsets
 from nunatak.latent.subspace import whitening_gauge
 from nunatak.reconstruct.model import Model, SearchPlan, expect, maximize, noise_from_residuals
 from nunatak.reconstruct.orient import local_prior, pose_confidence, start_radius
+from nunatak.reconstruct.second_look import look_again
 from nunatak.reconstruct.state import Context, Outcome, RunState
 from nunatak.search.local import LocalPrior
 from nunatak.volumes.fsc import first_shell_below, resolution_A
 
 _STAY = torch.zeros(1, 3)
+# Of tangent_offsets: the identity and a turn to either side about each axis.
+_AXES = 7
 # Of the last maps' filter. What is left of noise in the components enters every map away from the mean; the
 # mean itself is Wiener's, as other programs' reconstructions are (docs/decisions/0010).
 _LAST_POWERS = (1, 2)
@@ -132,25 +135,46 @@ def grow_pass(state: RunState, context: Context) -> RunState:
     return _record(state, replace(moved, noise_variance=model.noise_variance), 0.0, evidence, context)
 
 
-def joint_pass(state: RunState, context: Context) -> RunState:
-    """One pass of poses and latents together: candidates compared by evidence, z profiled out of each."""
-    begin = max(4, start_radius(context) - 6)
+def joint_pass(state: RunState, context: Context, done: int = 0) -> RunState:
+    """One pass of poses and latents together: candidates compared by evidence, z profiled out of each.
+
+    Parameters
+    ----------
+    done : int
+        Passes of this kind before this stage.
+    """
+    begin, number = _first_joint_radius(context), done + state.passes
     # Frequencies open one ring a pass, and only where the half-sets agree.
-    radius = min(
-        begin + state.passes, _supported_radius(state.oriented, context, 0.3, 0) if state.passes else begin
-    )
-    radius = max(radius, min(begin, context.limit_px))
-    model = with_gauge(
-        maximize(
-            state.oriented, context.cache, min(radius + 2, context.limit_px), context.mask_fraction, True
-        )
-    )
-    turns = (
-        tangent_offsets(6.0) if state.passes < 3 else (tangent_offsets(3.0) if state.passes < 5 else _STAY)
-    )
-    plan = SearchPlan(min(radius, model.radius_px), turns, 2, local_prior(context, _shift_sd(model)))
+    radius = min(begin + number, _supported_radius(state.oriented, context, 0.3, 0) if number else begin)
+    model, radius = _joint_model(state.oriented, context, radius)
+    turns = tangent_offsets(6.0) if number < 3 else (tangent_offsets(3.0) if number < 5 else _STAY)
+    plan = SearchPlan(radius, turns, 2, local_prior(context, _shift_sd(model)))
     moved, change, evidence = _step(replace(state, model=model), context, plan)
     return _record(state, moved, change, evidence, context)
+
+
+def look_pass(state: RunState, context: Context) -> RunState:
+    """Every particle's best poses over the whole grid beside the one it has: see second_look."""
+    reach = min(start_radius(context), _supported_radius(state.oriented, context, 0.3, 0))
+    model, radius = _joint_model(state.oriented, context, reach)
+    plan = SearchPlan(radius, tangent_offsets(6.0)[:_AXES], 3, local_prior(context, _shift_sd(model)))
+    moved, fraction = look_again(model, context, radius, plan)
+    change = geodesic_deg(model.candidates.rotations, moved.candidates.rotations).median()
+    evidence = float(moved.log_evidence.mean()) + pure_noise_objective(context, model.noise_variance, radius)
+    found = _record(state, moved, float(change), evidence, context)
+    return replace(found, history=(*found.history[:-1], found.history[-1] | {"moved_far": fraction}))
+
+
+def _first_joint_radius(context: Context) -> int:
+    return max(4, start_radius(context) - 6)
+
+
+def _joint_model(model: Model, context: Context, radius_px: int) -> tuple[Model, int]:
+    """One model of all particles in the gauge, and the radius to search with: at least the first one's."""
+    radius = max(radius_px, min(_first_joint_radius(context), context.limit_px))
+    reach = min(radius + 2, context.limit_px)
+    made = with_gauge(maximize(model, context.cache, reach, context.mask_fraction, True))
+    return made, min(radius, made.radius_px)
 
 
 def split_pass(state: RunState, context: Context) -> RunState:

@@ -1,0 +1,112 @@
+"""A second look over the whole grid, once there is a model of the states.
+
+Particles are first oriented by one map for all states. Where a large part swings, that map is a blur, and
+some images fit it better half a turn away; no local search finds back from there. With the model of the
+states each image's best few poses, far apart from each other, are refined beside the one it has, and
+evidence decides (theory eq. 8; docs/decisions/0015).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from nunatak.geometry.rotations import geodesic_deg
+from nunatak.projection.gridding import block_from_maps
+from nunatak.reconstruct.model import Model, SearchPlan, images_within, search_from
+from nunatak.reconstruct.state import Context
+from nunatak.search.candidates import LATENT, Candidates
+from nunatak.search.local import LocalSearch
+from nunatak.search.marginal import trial_shifts
+from nunatak.search.modes import PoseModes, pose_modes
+from nunatak.search.slice_bank import scoring_dtype, slice_bank
+from nunatak.volumes.maps import change_box
+
+MODES = 3
+"""Poses looked at of each image."""
+APART_DEG = 30.0
+"""Angle between them, two steps of the grid: nearer ones are the local search's."""
+WORTH_NATS = 30.0
+"""Poses whose fit to the mean map is worse than the best one's by more than this are left out."""
+
+
+def look_again(model: Model, context: Context, radius_px: int, plan: SearchPlan) -> tuple[Model, float]:
+    """Replace poses by better ones found over the whole grid.
+
+    Parameters
+    ----------
+    model : Model
+        One for all particles, its maps' mean channel the one that is searched with.
+    radius_px : int
+        Of the search over the grid.
+    plan : SearchPlan
+        Of the local search from each pose, the present ones included.
+
+    Returns
+    -------
+    the model with new candidates and covariances, and the fraction of particles that were moved
+    """
+    share = context.cache.share
+    block = block_from_maps(model.maps[0], max(plan.radius_px, 2))
+    weights = 2 / model.noise_variance
+    chosen, rest = [], []
+    for rows, modes in _modes(model, context, radius_px):
+        images = images_within(context.cache, rows, plan.radius_px)
+        search = LocalSearch(block, images, weights, plan.prior)
+        fit = search_from(search, _candidates(model, context, rows, modes), plan)
+        best = _best_of_rows(fit.log_evidence, fit.candidates.rows, len(rows))
+        chosen.append(fit.candidates[best])
+        far = (best >= len(rows)).float()
+        rest.append((fit.covariance[best][:, LATENT, LATENT], fit.log_evidence[best], far))
+    own = [[getattr(one, name) for one in chosen] for name in ("rotations", "shifts_px", "scales", "latents")]
+    own += [list(column) for column in zip(*rest, strict=True)]
+    *found, covariances, evidence, moved = share.joined(tuple(torch.cat(column) for column in own))
+    candidates = Candidates(*found, model.candidates.rows)
+    changed = replace(model, candidates=candidates, covariances=covariances, log_evidence=evidence)
+    return changed, float(moved.mean())
+
+
+def _modes(model: Model, context: Context, radius_px: int) -> Iterator[tuple[Tensor, PoseModes]]:
+    """Rows held here, some at a time, and their modes against the mean map."""
+    images = context.polar
+    plane = images.plane.within(radius_px)
+    maps = change_box(model.maps[0, :1], images.box_px)
+    bank = slice_bank(block_from_maps(maps, radius_px), images.grid, plane, scoring_dtype(maps.device))
+    phases = images.phases[:, : len(plane)].contiguous()
+    trials = trial_shifts(images.shifts_px, phases, float(model.candidates.shifts_px.std()) + 0.5)
+    count, done = len(context.cache), 0
+    for rows in images.share.tiles(torch.arange(count, device=context.device), images.at_once):
+        yield rows, pose_modes(bank, images.batch(rows, radius_px), trials, MODES, APART_DEG)
+        done += len(rows) * images.share.size
+        context.progress(0.5 * min(done / count, 1.0))
+
+
+def _candidates(model: Model, context: Context, rows: Tensor, modes: PoseModes) -> Candidates:
+    """The present poses of some rows, then the modes that differ from them and are worth a look.
+
+    Their latents begin at zero: from another pose the present ones mean nothing.
+    """
+    own = replace(model.candidates[rows], rows=torch.arange(len(rows), device=rows.device))
+    rotations = context.polar.grid.rotations()[modes.poses]
+    far = geodesic_deg(rotations, own.rotations[:, None]) > APART_DEG / 2
+    worth = modes.scores > modes.scores[:, :1] - WORTH_NATS
+    image, mode = torch.nonzero(far & worth & (modes.scores > -math.inf), as_tuple=True)
+    return Candidates(
+        torch.cat([own.rotations, rotations[image, mode]]),
+        torch.cat([own.shifts_px, context.polar.shifts_px[modes.shifts[image, mode]]]),
+        torch.cat([own.scales, torch.ones(len(image), device=rows.device)]),
+        torch.cat([own.latents, own.latents.new_zeros(len(image), own.latents.shape[1])]),
+        torch.cat([own.rows, image]),
+    )
+
+
+def _best_of_rows(evidence: Tensor, rows: Tensor, count: int) -> Tensor:
+    """(count,) index of the candidate of highest evidence of each row; the first of equals."""
+    top = evidence.new_full((count,), -math.inf).scatter_reduce(0, rows, evidence, "amax")
+    index = torch.arange(len(rows), device=rows.device)
+    first = torch.where(evidence >= top[rows], index, len(rows))
+    return torch.full_like(rows[:count], len(rows)).scatter_reduce(0, rows, first, "amin")

@@ -46,12 +46,13 @@ def check_close(found: Any, expected: Any, tolerance: float) -> None:
         torch.testing.assert_close(mine[path], tensor, rtol=0, atol=tolerance * size, msg=path)
 
 
-def check_same_pass(found: RunState, expected: RunState) -> None:
-    """Two states but for particles on a kink.
+def check_same_pass(found: RunState, expected: RunState, evidence_nats: float = 0.1) -> None:
+    """Two states but for particles on a kink, their mean evidence up to so many nats.
 
     Where a sample lies on the border of a voxel, as at poses of the grid, the slope of an interpolated map
     jumps, and rounding decides to which side a local search goes. Measured: of 80 particles 4 when all are
-    oriented, 1 in the first joint pass, else none; the others agree to 1e-6 of the largest number.
+    oriented, 4 in the second look, which begins from poses of the grid as well, 1 in the first joint pass,
+    else none; the others agree to 1e-6 of the largest number.
     """
     mine, theirs = found.model, expected.model
     same = geodesic_deg(mine.candidates.rotations, theirs.candidates.rotations) < 0.01
@@ -59,7 +60,7 @@ def check_same_pass(found: RunState, expected: RunState) -> None:
     apart = (mine.covariances - theirs.covariances).abs().flatten(1).amax(1) if mine.latent_dim else 0 * same
     same = same & (apart <= 1e-3)
     assert float(same.float().mean()) > 0.9
-    assert abs(float((mine.log_evidence - theirs.log_evidence).mean())) < 0.1
+    assert abs(float((mine.log_evidence - theirs.log_evidence).mean())) < evidence_nats
     check_close(mine.candidates[same], theirs.candidates[same], 1e-3)
     check_close(
         (mine.covariances[same], mine.log_evidence[same]),

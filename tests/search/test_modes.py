@@ -43,10 +43,10 @@ TRIALS = trial_shifts(shift_disk(3.0, 1.5), shift_phases(shift_disk(3.0, 1.5), P
 def test_the_first_mode_is_the_best_pose_and_the_others_are_apart() -> None:
     bank, poses = bank_of(random_map(1)), [5, 100, 333]
     found = pose_modes(bank, batch_at(bank, poses), TRIALS, 4, APART)
-    assert found.poses[:, 0].tolist() == poses
-    assert found.shifts[:, 0].tolist() == [0, 0, 0]
+    assert found.pose_rows[:, 0].tolist() == poses
+    assert found.shift_rows[:, 0].tolist() == [0, 0, 0]
     assert bool((found.scores.diff(dim=1) <= 0).all())
-    rotations = GRID.rotations()[found.poses]
+    rotations = GRID.rotations()[found.pose_rows]
     for first in range(4):
         for second in range(first):
             assert float(geodesic_deg(rotations[:, first], rotations[:, second]).min()) > APART
@@ -70,11 +70,11 @@ def test_a_map_of_twofold_symmetry_has_two_equal_modes() -> None:
     bank = bank_of(one + turned)
     found = pose_modes(bank, batch_at(bank, [40, 200]), TRIALS, 2, APART)
     assert torch.allclose(found.scores[:, 0], found.scores[:, 1], rtol=1e-3)
-    rotations = GRID.rotations()[found.poses]
+    rotations = GRID.rotations()[found.pose_rows]
     assert bool((geodesic_deg(rotations[:, 0], rotations[:, 1]) > 170).all())
 
 
 def test_a_grid_may_hold_no_more() -> None:
     bank = bank_of(random_map(4))
     found = pose_modes(bank, batch_at(bank, [0]), TRIALS, 3, 179.9)
-    assert float(found.scores[0, 2]) == -math.inf or len(set(found.poses[0].tolist())) == 3
+    assert float(found.scores[0, 2]) == -math.inf or len(set(found.pose_rows[0].tolist())) == 3

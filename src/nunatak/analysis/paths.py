@@ -63,9 +63,9 @@ def farthest_ends(points: NDArray) -> tuple[int, int]:
     """Rows of the two ends of the dominant motion through (n, q) points, bent or not.
 
     They are the ends of the slowest coordinate of a random walk between neighbours, the first of a diffusion
-    map (Coifman & Lafon 2006, eq. 10): noise in many dimensions makes long ways, and no slow ones. The walk is
-    on the nine tenths of the points with the nearest neighbours, since a stray particle is the end of
-    nothing; of many points on some. The end with the smaller first coordinate comes first.
+    map (Coifman & Lafon 2006): noise in many dimensions makes long ways, and no slow ones. The walk is on the
+    nine tenths of the points with the nearest neighbours, since a stray particle is the end of nothing; of
+    many points on some. The end with the smaller first coordinate comes first.
     """
     some = spread_rows(len(points), _WALKED)
     search = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(some) - 1) + 1).fit(points[some])

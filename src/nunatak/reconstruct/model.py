@@ -100,6 +100,7 @@ def images_within(cache: ImageCache, rows: Tensor, radius_px: int) -> ImageSampl
 
 
 def search_from(search: LocalSearch, start: Candidates, plan: SearchPlan) -> LocalFit:
+    """The fit of each candidate after a plan, in order: the best of its turns, then steps from there."""
     if len(plan.turns) > 1:
         tried = search.profile(neighbours(start, plan.turns))
         start = tried.candidates[best_of(tried, len(plan.turns))]

@@ -91,13 +91,13 @@ def _candidates(model: Model, context: Context, rows: Tensor, modes: PoseModes) 
     Their latents begin at zero: from another pose the present ones mean nothing.
     """
     own = replace(model.candidates[rows], rows=torch.arange(len(rows), device=rows.device))
-    rotations = context.polar.grid.rotations()[modes.poses]
+    rotations = context.polar.grid.rotations()[modes.pose_rows]
     far = geodesic_deg(rotations, own.rotations[:, None]) > APART_DEG / 2
     worth = modes.scores > modes.scores[:, :1] - WORTH_NATS
     image, mode = torch.nonzero(far & worth & (modes.scores > -math.inf), as_tuple=True)
     return Candidates(
         torch.cat([own.rotations, rotations[image, mode]]),
-        torch.cat([own.shifts_px, context.polar.shifts_px[modes.shifts[image, mode]]]),
+        torch.cat([own.shifts_px, context.polar.shifts_px[modes.shift_rows[image, mode]]]),
         torch.cat([own.scales, torch.ones(len(image), device=rows.device)]),
         torch.cat([own.latents, own.latents.new_zeros(len(image), own.latents.shape[1])]),
         torch.cat([own.rows, image]),

@@ -18,14 +18,14 @@ class PoseModes:
 
     Attributes
     ----------
-    poses, shifts : (b, k) int64
+    pose_rows, shift_rows : (b, k) int64
         Index into the grid's rotations and into the trial shifts.
     scores : (b, k) float32
         Log likelihood against pure noise with the shift's prior; minus infinity where the grid holds no more.
     """
 
-    poses: Tensor
-    shifts: Tensor
+    pose_rows: Tensor
+    shift_rows: Tensor
     scores: Tensor
 
 

@@ -176,7 +176,7 @@ def _entry(
         "restart": restart,
         "update": update,
         "radius_px": round(10 + 8 * level),
-        "resolution_A": 60 / (1 + 1.6 * level) + 0.5 * generator.normal(),
+        "fsc_resolution_A": 60 / (1 + 1.6 * level) + 0.5 * generator.normal(),
         "log_evidence": 4.0 * level + 0.08 * generator.normal(),
         "pose_change_deg": 60 * np.exp(-2.4 * level) + 2 * generator.random(),
     }

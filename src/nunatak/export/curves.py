@@ -79,9 +79,15 @@ def fsc_figure(frequencies_per_A: NDArray, correlation: NDArray, resolution_A: f
 
 @styled
 def trace_figure(
-    traces: Sequence[Trace], label: str, chosen: int | None = None, falling: bool = False
+    traces: Sequence[Trace],
+    label: str,
+    chosen: int | None = None,
+    falling: bool = False,
+    stages: Sequence[str] = (),
 ) -> Figure:
     """One quantity against time; the chosen restart stands out, the others stay behind it.
+
+    A hairline and a number stand where a stage begins.
 
     Parameters
     ----------
@@ -92,6 +98,8 @@ def trace_figure(
         The restart whose result the run kept.
     falling : bool
         Draw the vertical axis downwards, for resolutions: better is up.
+    stages : sequence of str
+        All stages of the run, in the order of their numbers; by default those of the traces.
     """
     figure, axes = new_axes()
     several = len({trace.restart for trace in traces} - {None}) > 1
@@ -105,7 +113,7 @@ def trace_figure(
         axes.plot([], [], color=ACCENT, label="kept")
         axes.plot([], [], color=MUTED, linewidth=1.1, alpha=0.6, label="other restarts")
         axes.legend(loc="best", handlelength=1.4)
-    _mark_stages(axes, traces)
+    _mark_stages(axes, traces, stages)
     axes.set(xlabel=f"time ({_time_unit(traces)[1]})", ylabel=label)
     axes.margins(x=0.01)
     if falling:
@@ -130,8 +138,8 @@ def _label_resolution_ticks(axes: Axes, highest_per_A: float) -> None:
     axes.set_xlabel("resolution (Å)")
 
 
-def _mark_stages(axes: Axes, traces: Sequence[Trace]) -> None:
-    """A hairline where a new stage begins, with its name."""
+def _mark_stages(axes: Axes, traces: Sequence[Trace], stages: Sequence[str]) -> None:
+    """A hairline where a new stage begins, with its number."""
     unit = _time_unit(traces)[0]
     starts: dict[str, float] = {}
     for trace in traces:
@@ -139,22 +147,24 @@ def _mark_stages(axes: Axes, traces: Sequence[Trace]) -> None:
             starts[stage] = min(starts.get(stage, np.inf), float(time_s))
     if len(starts) < 2:
         return
+    numbers = {stage: str(place + 1) for place, stage in enumerate(dict.fromkeys((*stages, *starts)))}
     first, last = min(starts.values()), max(float(trace.time_s[-1]) for trace in traces if len(trace.time_s))
-    width_pt = 0.85 * 72 * axes.get_figure().get_size_inches()[0]
-    places = {stage: width_pt * time_s / max(last, 1e-9) for stage, time_s in starts.items()}
-    rows = label_rows(list(places.values()), [_POINTS_PER_LETTER * len(stage) for stage in places])
+    width_pt = 0.8 * 72 * axes.get_figure().get_size_inches()[0]
+    places = [width_pt * (time_s - first) / max(last - first, 1e-9) for time_s in starts.values()]
+    rows = label_rows(places, [_POINTS_PER_LETTER * (len(numbers[stage]) + 1) for stage in starts])
     for (stage, time_s), row in zip(starts.items(), rows, strict=True):
         if time_s > first:
             axes.axvline(time_s / unit, color=MUTED, linewidth=0.7, linestyle=(0, (1, 2)))
         axes.annotate(
-            stage,
+            numbers[stage],
             (time_s / unit, 1.0),
-            (3, 2 + _POINTS_PER_ROW * row),
+            (0, 2 + _POINTS_PER_ROW * row),
             xycoords=("data", "axes fraction"),
             textcoords="offset points",
             color=MUTED,
             fontsize=8,
             va="bottom",
+            ha="center",
         )
 
 

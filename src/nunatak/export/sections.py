@@ -18,9 +18,11 @@ from nunatak.export.style import figure_svg
 from nunatak.export.views import render_map, render_states
 
 SHOWN_STATES = 7
+RESOLUTION = "fsc_resolution_A"
+"""Key of a history line that holds where the half-sets' FSC falls below its threshold."""
 TRACES = {
     "log_evidence": ("Evidence", "log evidence per particle"),
-    "resolution_A": ("Resolution", "resolution (Å)"),
+    RESOLUTION: ("Resolution", "resolution (Å)"),
     "radius_px": ("Search radius", "radius (Fourier px)"),
     "pose_change_deg": ("Movement of poses", "median change (°)"),
 }
@@ -51,11 +53,11 @@ def resolution_section(run: RunContents) -> Section | None:
             "Fourier shell correlation; a resolution is claimed where it first falls below 0.143.",
         )
     ]
-    marching = _traces(run, "resolution_A")
+    marching = _traces(run, RESOLUTION)
     if marching:
-        drawn = trace_figure(marching, "resolution (Å)", _kept_restart(run), falling=True)
+        drawn = trace_figure(marching, "resolution (Å)", _kept_restart(run), True, _stages(run))
         svg = figure_svg(drawn, "Resolution against time", "march")
-        blocks.append(figure(svg, "Resolution during the run", "Finer is up."))
+        blocks.append(figure(svg, "Resolution during the run", f"Finer is up. {_stages_sentence(run)}"))
     return Section("Resolution", words.resolution_sentence(resolution_A), (grid(blocks),))
 
 
@@ -132,16 +134,29 @@ def progress_section(run: RunContents) -> Section | None:
     """What the history holds, each quantity against time."""
     blocks: list[str] = []
     for key in _traced_keys(run):
-        if key == "resolution_A" and run.fsc is not None:
+        if key == RESOLUTION and run.fsc is not None:
             continue  # It stands beside the FSC.
         title, label = TRACES.get(key, (key.replace("_", " ").capitalize(), key.replace("_", " ")))
-        drawn = trace_figure(_traces(run, key), label, _kept_restart(run), falling=key == "resolution_A")
+        drawn = trace_figure(_traces(run, key), label, _kept_restart(run), key == RESOLUTION, _stages(run))
         blocks.append(figure(figure_svg(drawn, f"{title} against time", f"trace-{len(blocks)}"), title))
     if not blocks:
         return None
     restarts = {entry.get("restart") for entry in run.history} - {None}
-    lead = f"{len(restarts)} restarts from random maps; the best one went on." if len(restarts) > 1 else ""
-    return Section("Progress", lead, (grid(blocks),))
+    lead = f"{len(restarts)} restarts from random maps; the best one went on. " if len(restarts) > 1 else ""
+    return Section("Progress", (lead + _stages_sentence(run)).strip(), (grid(blocks),))
+
+
+def _stages(run: RunContents) -> tuple[str, ...]:
+    """Names of the stages that the history holds, in order: their numbers in all figures."""
+    named = (entry.get("stage") for entry in run.history)
+    return tuple(dict.fromkeys(stage for stage in named if isinstance(stage, str)))
+
+
+def _stages_sentence(run: RunContents) -> str:
+    stages = _stages(run)
+    if len(stages) < 2:
+        return ""
+    return "Stages: " + ", ".join(f"{number + 1} {name}" for number, name in enumerate(stages)) + "."
 
 
 def particle_section(run: RunContents) -> Section | None:

@@ -10,7 +10,8 @@ from nunatak.core.device import to_device
 from nunatak.core.errors import InputError
 from nunatak.geometry.poses import Poses
 from nunatak.reconstruct.model import Model, SearchPlan, expect, maximize, noise_from_residuals
-from nunatak.reconstruct.passes import finish_radius, pure_noise_objective, scattered, with_gauge
+from nunatak.reconstruct.orient import pure_noise_objective
+from nunatak.reconstruct.passes import finish_radius, scattered, with_gauge
 from nunatak.reconstruct.state import Context, RunState
 from nunatak.search.candidates import without_deviation
 from nunatak.search.local import LocalPrior

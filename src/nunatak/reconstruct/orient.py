@@ -49,10 +49,18 @@ def orient_pass(state: RunState, context: Context) -> RunState:
     moved, _ = search_locally(
         model, context.cache, plan, lambda done: context.progress(0.5 + 0.5 * done / len(context.cache))
     )
-    record["log_evidence"] = float(moved.log_evidence.mean())
+    against_noise = pure_noise_objective(context, moved.noise_variance, radius)
+    record["log_evidence"] = float(moved.log_evidence.mean()) + against_noise
     return replace(
         state, model=moved, starts=(start,), start_labels=(label,), history=(*state.history, record)
     )
+
+
+def pure_noise_objective(context: Context, noise_variance: Tensor, radius_px: int) -> float:
+    """Mean over images of sum |y|^2 / sigma^2 inside a radius: minus the log likelihood of noise alone."""
+    shells = slice(1, radius_px + 1)
+    counts = torch.bincount(context.cache.plane.shells, minlength=len(noise_variance))
+    return float((context.image_power * counts / noise_variance)[shells].sum())
 
 
 def start_radius(context: Context) -> int:

@@ -11,7 +11,7 @@ from nunatak.geometry.rotations import geodesic_deg
 from nunatak.geometry.so3_grid import tangent_offsets
 from nunatak.latent.subspace import whitening_gauge
 from nunatak.reconstruct.model import Model, SearchPlan, expect, maximize, noise_from_residuals
-from nunatak.reconstruct.orient import local_prior, pose_confidence, start_radius
+from nunatak.reconstruct.orient import local_prior, pose_confidence, pure_noise_objective, start_radius
 from nunatak.reconstruct.second_look import look_again
 from nunatak.reconstruct.state import Context, Outcome, RunState
 from nunatak.search.local import LocalPrior
@@ -55,13 +55,6 @@ def _step(state: RunState, context: Context, plan: SearchPlan) -> tuple[Model, f
         context, moved.noise_variance, plan.radius_px
     )
     return replace(moved, noise_variance=noise), float(change.median()), evidence
-
-
-def pure_noise_objective(context: Context, noise_variance: torch.Tensor, radius_px: int) -> float:
-    """Mean over images of sum |y|^2 / sigma^2 inside a radius: minus the log likelihood of noise alone."""
-    shells = slice(1, radius_px + 1)
-    counts = torch.bincount(context.cache.plane.shells, minlength=len(noise_variance))
-    return float((context.image_power * counts / noise_variance)[shells].sum())
 
 
 def _supported_radius(model: Model, context: Context, threshold: float, margin: int) -> int:

@@ -29,8 +29,7 @@ from nunatak.reconstruct.model import (
     maximize,
     noise_from_residuals,
 )
-from nunatak.reconstruct.orient import orient_pass, structure_gain
-from nunatak.reconstruct.passes import pure_noise_objective
+from nunatak.reconstruct.orient import orient_pass, pure_noise_objective, structure_gain
 from nunatak.reconstruct.stages import PoseSource, Recipe, Stage
 from nunatak.reconstruct.starts import winner
 from nunatak.reconstruct.state import Context, RunState

@@ -23,7 +23,8 @@ from nunatak.projection.gridding import block_from_maps
 from nunatak.reconstruct import parts
 from nunatak.reconstruct.config import EngineConfig
 from nunatak.reconstruct.model import Model, SearchPlan, expect, half_sums, without_latents
-from nunatak.reconstruct.passes import pure_noise_objective, with_gauge
+from nunatak.reconstruct.orient import pure_noise_objective
+from nunatak.reconstruct.passes import with_gauge
 from nunatak.reconstruct.stages import PoseSource, Recipe, Stage
 from nunatak.reconstruct.state import Context, RunState
 from nunatak.search.local import LocalPrior

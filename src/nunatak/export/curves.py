@@ -113,7 +113,7 @@ def trace_figure(
         axes.plot([], [], color=ACCENT, label="kept")
         axes.plot([], [], color=MUTED, linewidth=1.1, alpha=0.6, label="other restarts")
         axes.legend(loc="best", handlelength=1.4)
-    _mark_stages(axes, traces, stages)
+    _mark_stages((figure, axes), traces, stages)
     axes.set(xlabel=f"time ({_time_unit(traces)[1]})", ylabel=label)
     axes.margins(x=0.01)
     if falling:
@@ -138,8 +138,9 @@ def _label_resolution_ticks(axes: Axes, highest_per_A: float) -> None:
     axes.set_xlabel("resolution (Å)")
 
 
-def _mark_stages(axes: Axes, traces: Sequence[Trace], stages: Sequence[str]) -> None:
+def _mark_stages(drawing: tuple[Figure, Axes], traces: Sequence[Trace], stages: Sequence[str]) -> None:
     """A hairline where a new stage begins, with its number."""
+    figure, axes = drawing
     unit = _time_unit(traces)[0]
     starts: dict[str, float] = {}
     for trace in traces:
@@ -149,7 +150,7 @@ def _mark_stages(axes: Axes, traces: Sequence[Trace], stages: Sequence[str]) -> 
         return
     numbers = {stage: str(place + 1) for place, stage in enumerate(dict.fromkeys((*stages, *starts)))}
     first, last = min(starts.values()), max(float(trace.time_s[-1]) for trace in traces if len(trace.time_s))
-    width_pt = 0.8 * 72 * axes.get_figure().get_size_inches()[0]
+    width_pt = 0.8 * 72 * figure.get_size_inches()[0]
     places = [width_pt * (time_s - first) / max(last - first, 1e-9) for time_s in starts.values()]
     rows = label_rows(places, [_POINTS_PER_LETTER * (len(numbers[stage]) + 1) for stage in starts])
     for (stage, time_s), row in zip(starts.items(), rows, strict=True):

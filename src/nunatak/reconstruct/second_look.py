@@ -64,8 +64,9 @@ def look_again(model: Model, context: Context, radius_px: int, plan: SearchPlan)
         rest.append((fit.covariance[best][:, LATENT, LATENT], fit.log_evidence[best], far))
     own = [[getattr(one, name) for one in chosen] for name in ("rotations", "shifts_px", "scales", "latents")]
     own += [list(column) for column in zip(*rest, strict=True)]
-    *found, covariances, evidence, moved = share.joined(tuple(torch.cat(column) for column in own))
-    candidates = Candidates(*found, model.candidates.rows)
+    joined = share.joined(tuple(torch.cat(column) for column in own))
+    rotations, shifts_px, scales, latents, covariances, evidence, moved = joined
+    candidates = Candidates(rotations, shifts_px, scales, latents, model.candidates.rows)
     changed = replace(model, candidates=candidates, covariances=covariances, log_evidence=evidence)
     return changed, float(moved.mean())
 

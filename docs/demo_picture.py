@@ -1,6 +1,6 @@
 """Draw docs/demo.png from a finished demo: raw images above, the states found along the first component below.
 
-python docs/demo_picture.py demo/run
+    python docs/demo_picture.py demo/run
 """
 
 import sys
@@ -20,9 +20,7 @@ maps = [read_map(path)[0] for path in sorted((run / "volumes").glob("path_*.mrc"
 states = render_states(maps, size_px=300)
 with mrcfile.mmap(run / "simulation" / "particles.mrcs", permissive=True) as stack:
     images = [stack.data[i] for i in range(len(states))]
-figure, axes = plt.subplots(
-    2, len(states), figsize=(2 * len(states), 4.2), gridspec_kw={"height_ratios": [1, 1.15]}
-)
+figure, axes = plt.subplots(2, len(states), figsize=(2 * len(states), 4.2), gridspec_kw={"height_ratios": [1, 1.15]})
 for column, (image, state) in enumerate(zip(images, states, strict=True)):
     axes[0, column].imshow(image, cmap="gray", vmin=-2.5, vmax=2.5)
     axes[1, column].imshow(state)

@@ -83,7 +83,7 @@ def exact_scores(monkeypatch: pytest.MonkeyPatch) -> torch.dtype:
 
 
 @pytest.fixture(params=["pretended", "real"])
-def some_gpu(request: pytest.FixtureRequest) -> Callable[[], AbstractContextManager[Any]]:
+def some_gpu(request: pytest.FixtureRequest) -> Callable[..., AbstractContextManager[Any]]:
     """What makes the device "cuda" usable: a pretence, and nothing where it is real."""
     if request.param == "real" and not torch.cuda.is_available():
         pytest.skip("no GPU here")
@@ -106,7 +106,7 @@ def is_there(tensor: torch.Tensor) -> bool:
 )
 def test_every_pass_keeps_to_its_device_and_agrees_with_the_kernels(
     exact_scores: torch.dtype,
-    some_gpu: Callable[[], AbstractContextManager[Any]],
+    some_gpu: Callable[..., AbstractContextManager[Any]],
     poses: bool,
     changes: dict[str, int],
     stages: list[int],
@@ -125,7 +125,7 @@ def test_every_pass_keeps_to_its_device_and_agrees_with_the_kernels(
 
 
 def test_starts_keep_to_their_device_and_agree_with_the_kernels(
-    exact_scores: torch.dtype, some_gpu: Callable[[], AbstractContextManager[Any]]
+    exact_scores: torch.dtype, some_gpu: Callable[..., AbstractContextManager[Any]]
 ) -> None:
     """A new start and one that goes on, five updates each. Measured: 2e-6 of the largest number apart."""
     states = compiled_states(False, exact_scores, **HETEROGENEOUS)
@@ -138,7 +138,7 @@ def test_starts_keep_to_their_device_and_agree_with_the_kernels(
 
 
 def test_starts_scored_in_bfloat16_agree_with_the_kernels(
-    some_gpu: Callable[[], AbstractContextManager[Any]],
+    some_gpu: Callable[..., AbstractContextManager[Any]],
 ) -> None:
     """The GPU's type for scores. Measured: maps 0.3 % and evidence 0.2 % apart after five updates."""
     states = compiled_states(False, torch.bfloat16, **HOMOGENEOUS)
@@ -167,11 +167,11 @@ def kept_poses(device: torch.device) -> KeptPoses:
 
 
 def test_the_hierarchical_search_keeps_to_its_device_and_agrees_with_the_kernels(
-    monkeypatch: pytest.MonkeyPatch, some_gpu: Callable[[], AbstractContextManager[Any]]
+    monkeypatch: pytest.MonkeyPatch, some_gpu: Callable[..., AbstractContextManager[Any]]
 ) -> None:
     monkeypatch.setattr(hierarchical, "scoring_dtype", lambda device: torch.float32)
     here = kept_poses(CPU)
-    with some_gpu():
+    with some_gpu(1 << 24):
         there = kept_poses(GPU)
     torch.testing.assert_close(there.scores, here.scores, rtol=1e-4, atol=1e-2)
     assert float(geodesic_deg(there.best[0], here.best[0]).median()) < 0.01
@@ -202,7 +202,7 @@ def test_little_memory_means_smaller_parts_and_the_same_numbers(exact_scores: to
 
 
 def test_a_run_goes_on_from_its_checkpoint_on_another_device(
-    tmp_path: Path, some_gpu: Callable[[], AbstractContextManager[Any]]
+    tmp_path: Path, some_gpu: Callable[..., AbstractContextManager[Any]]
 ) -> None:
     states = compiled_states(True, torch.bfloat16, **HETEROGENEOUS)
     save_checkpoint(tmp_path / "cpu", states[1], 1.0)
@@ -226,7 +226,7 @@ def float_accumulation(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_the_command_on_a_gpu_writes_what_it_writes_on_the_cpu(
-    tmp_path: Path, float_accumulation: Any, some_gpu: Callable[[], AbstractContextManager[Any]]
+    tmp_path: Path, float_accumulation: Any, some_gpu: Callable[..., AbstractContextManager[Any]]
 ) -> None:
     """From the star file to the run folder; only the images' way to the device and the results' way back."""
     write_simulation(tmp_path / "set", SimulationConfig(particles=80, box_px=20, snr=2.0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from _small_runs import small_context, small_set, true_model
@@ -25,10 +27,7 @@ def looked(snr: float) -> tuple[Model, Model, torch.Tensor, float]:
     turn = rotation_from_vector(torch.tensor([[torch.pi, 0.0, 0.0]], dtype=torch.float64)).float()
     poses = right.candidates.rotations.clone()
     poses[wrong] = turn @ poses[wrong]
-    candidates = type(right.candidates)(
-        poses, *(getattr(right.candidates, name) for name in ("shifts_px", "scales", "latents", "rows"))
-    )
-    begun = Model(**{**right.__dict__, "candidates": candidates})
+    begun = replace(right, candidates=replace(right.candidates, rotations=poses))
     plan = SearchPlan(RADIUS, tangent_offsets(6.0)[:7], 3, LocalPrior(shift_sd_px=2.0))
     found, fraction = look_again(begun, context, RADIUS, plan)
     return right, found, wrong, fraction

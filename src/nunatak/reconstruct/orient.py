@@ -16,8 +16,8 @@ from nunatak.reconstruct.starts import held_out_evidence, spherical_average, win
 from nunatak.reconstruct.state import Context, Outcome, RunState
 from nunatak.search.candidates import without_deviation
 from nunatak.search.local import LocalPrior
-from nunatak.search.marginal import mass_near, trial_shifts
-from nunatak.search.slice_bank import scoring_dtype, slice_bank
+from nunatak.search.marginal import TrialShifts, mass_near, trial_shifts
+from nunatak.search.slice_bank import SliceBank, scoring_dtype, slice_bank
 from nunatak.volumes.maps import change_box
 
 
@@ -101,6 +101,16 @@ def global_search(start: ConsensusState, context: Context) -> Model:
     )
 
 
+def mean_bank(model: Model, context: Context, radius_px: int) -> tuple[SliceBank, TrialShifts]:
+    """What the grid is searched with once particles have poses: the mean map, and shifts spread as theirs."""
+    images = context.polar
+    plane = images.plane.within(radius_px)
+    maps = change_box(model.maps[:, 0].mean(0, keepdim=True), images.box_px)
+    bank = slice_bank(block_from_maps(maps, radius_px), images.grid, plane, scoring_dtype(maps.device))
+    phases = images.phases[:, : len(plane)].contiguous()
+    return bank, trial_shifts(images.shifts_px, phases, float(model.candidates.shifts_px.std()) + 0.5)
+
+
 def pose_confidence(model: Model, context: Context, within_deg: float = 20.0) -> tuple[Tensor, Tensor]:
     """(n,) posterior mass near each particle's pose, and (n,) log evidence against pure noise.
 
@@ -109,12 +119,7 @@ def pose_confidence(model: Model, context: Context, within_deg: float = 20.0) ->
     """
     images, count = context.polar, len(context.cache)
     radius = start_radius(context)
-    plane = images.plane.within(radius)
-    maps = change_box(model.maps[:, 0].mean(0, keepdim=True), images.box_px)
-    bank = slice_bank(block_from_maps(maps, radius), images.grid, plane, scoring_dtype(maps.device))
-    phases = images.phases[:, : len(plane)].contiguous()
-    shift_sd = float(model.candidates.shifts_px.std()) + 0.5
-    trials = trial_shifts(images.shifts_px, phases, shift_sd)
+    bank, trials = mean_bank(model, context, radius)
     mass, evidence, done = [], [], 0
     for part in images.share.tiles(torch.arange(count, device=context.device), images.at_once):
         near, log_evidence = mass_near(

@@ -18,13 +18,11 @@ from torch import Tensor
 from nunatak.geometry.rotations import geodesic_deg
 from nunatak.projection.gridding import block_from_maps
 from nunatak.reconstruct.model import Model, SearchPlan, images_within, search_from
+from nunatak.reconstruct.orient import mean_bank
 from nunatak.reconstruct.state import Context
 from nunatak.search.candidates import LATENT, Candidates
 from nunatak.search.local import LocalSearch
-from nunatak.search.marginal import trial_shifts
 from nunatak.search.modes import PoseModes, pose_modes
-from nunatak.search.slice_bank import scoring_dtype, slice_bank
-from nunatak.volumes.maps import change_box
 
 MODES = 3
 """Poses looked at of each image."""
@@ -74,11 +72,7 @@ def look_again(model: Model, context: Context, radius_px: int, plan: SearchPlan)
 def _modes(model: Model, context: Context, radius_px: int) -> Iterator[tuple[Tensor, PoseModes]]:
     """Rows held here, some at a time, and their modes against the mean map."""
     images = context.polar
-    plane = images.plane.within(radius_px)
-    maps = change_box(model.maps[0, :1], images.box_px)
-    bank = slice_bank(block_from_maps(maps, radius_px), images.grid, plane, scoring_dtype(maps.device))
-    phases = images.phases[:, : len(plane)].contiguous()
-    trials = trial_shifts(images.shifts_px, phases, float(model.candidates.shifts_px.std()) + 0.5)
+    bank, trials = mean_bank(model, context, radius_px)
     count, done = len(context.cache), 0
     for rows in images.share.tiles(torch.arange(count, device=context.device), images.at_once):
         yield rows, pose_modes(bank, images.batch(rows, radius_px), trials, MODES, APART_DEG)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import mrcfile
@@ -26,22 +27,27 @@ LARGEST_BOX_PX = 128
 
 @dataclass(frozen=True, eq=False)
 class MapBasis:
-    """V(z) = maps[0] + sum_j z_j maps[j] on the box that is shown.
+    """V(z) = maps[0] + sum_k c_k(z) maps[k] on the box that is shown.
 
     Attributes
     ----------
-    maps : (1 + q, d, d, d) float32
+    maps : (1 + k, d, d, d) float32
     pixel_size_A : float
     level : float
         Where a surface shows the mean map.
     radius_A : float
         Of that surface, about the origin.
+    latent_dim : int
+    coefficients : function of a (q,) position, or None
+        The c_k; None where they are the position itself.
     """
 
     maps: NDArray[np.float32]
     pixel_size_A: float
     level: float
     radius_A: float
+    latent_dim: int
+    coefficients: Callable[[NDArray], NDArray[np.float32]] | None = None
 
     def at(self, latent: NDArray) -> NDArray[np.float32]:
         """(d, d, d) map at a (q,) position.
@@ -51,9 +57,10 @@ class MapBasis:
         InputError
             The position has another number of coordinates.
         """
-        q = len(self.maps) - 1
+        q = self.latent_dim
         require(len(latent) == q, f"A latent position of this run has {q} numbers; got {len(latent)}.")
-        return self.maps[0] + np.tensordot(np.asarray(latent, np.float32), self.maps[1:], 1)
+        mixing = np.asarray(latent, np.float32) if self.coefficients is None else self.coefficients(latent)
+        return self.maps[0] + np.tensordot(mixing, self.maps[1:], 1)
 
 
 def finished_basis(folder: Path) -> MapBasis:
@@ -66,7 +73,11 @@ def finished_basis(folder: Path) -> MapBasis:
     """
     if (folder / "model.safetensors").exists():
         volumes = LatentVolumes(folder)
-        return basis(volumes.maps, volumes.pixel_size_A)
+        linear = basis(volumes.maps, volumes.pixel_size_A)
+        if volumes.curved is None:
+            return linear
+        maps = change_box(torch.from_numpy(volumes.curved.maps), linear.maps.shape[-1]).numpy()
+        return replace(linear, maps=maps, coefficients=volumes.curved.coefficients)
     density, pixel_size_A, _ = read_map(folder / "mean.mrc")
     return basis(density[None], pixel_size_A)
 
@@ -111,7 +122,8 @@ def basis(maps: NDArray, pixel_size_A: float) -> MapBasis:
         pixel_size_A *= box / LARGEST_BOX_PX
     maps = np.ascontiguousarray(maps, np.float32)
     level = surface_level(maps[0])
-    return MapBasis(maps, pixel_size_A, level, surface_radius_A(maps[0], level, pixel_size_A))
+    radius_A = surface_radius_A(maps[0], level, pixel_size_A)
+    return MapBasis(maps, pixel_size_A, level, radius_A, len(maps) - 1)
 
 
 def surface_radius_A(density: NDArray, level: float, pixel_size_A: float) -> float:

@@ -210,13 +210,13 @@ def run_map(
 
     X-Level has a contour level for it, X-Radius the radius of that surface in angstrom.
 
-    Without a position: the mean map, of a run that goes on that of its last checkpoint.
+    Without a position: the map at zero latents, of a run that goes on that of its last checkpoint.
     """
     mine = reader(request, run)
     if name is not None:
         found = mine.stored_map(name)
     else:
-        where = np.zeros(len(mine.basis().maps) - 1) if z is None else np.asarray(z, float)
+        where = np.zeros(mine.basis().latent_dim) if z is None else np.asarray(z, float)
         require(bool(np.isfinite(where).all()), "A latent position is made of finite numbers.")
         found = mine.map_at(where)
     return map_response(found)

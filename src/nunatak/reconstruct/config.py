@@ -50,6 +50,12 @@ class CoreParameters(BaseModel):
     joint_passes: int = Field(
         12, ge=1, description="At most so many passes of joint pose and latent refinement."
     )
+    landscape_functions: int = Field(
+        8,
+        ge=0,
+        le=12,
+        description="Smooth functions of the latent that maps follow; 0: linear maps.",
+    )
     resolution_limit_A: float | None = Field(
         None, gt=0, description="Never use frequencies beyond this resolution."
     )

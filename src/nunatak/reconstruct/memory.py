@@ -21,6 +21,8 @@ SMALLEST = Tiles(ingest=16, local=64, search=4)
 """Fewer images at a time than these save no memory that matters."""
 LARGEST_ON_A_GPU = Tiles(ingest=2048, local=1 << 16, search=512)
 """A GPU is idle between small tiles; its caches are not what tiles are cut for."""
+# Sums of a curved landscape's maps may take so much, or as much as the linear model's.
+_MOST_FUNCTION_BYTES = 1_500_000_000
 # Compiled kernels, and what the allocator keeps.
 _OVERHEAD_BYTES = 280_000_000
 
@@ -133,6 +135,12 @@ def _maps(radius_px: int, channels: int, box_px: int) -> int:
     voxels, box = _voxels(radius_px), min(working_box(radius_px), box_px)
     padded = (2 * box) ** 3
     return 3 * voxels * _sum_bytes(channels) + channels * (voxels * 24 + padded * 12 + 5 * 4 * box**3)
+
+
+def functions_that_fit(wanted: int, radius_px: int, latent_dim: int) -> int:
+    """As many smooth functions of the latent as are wanted, or as the sums of their maps leave room for."""
+    room = max(_MOST_FUNCTION_BYTES, _sums(radius_px, 1 + latent_dim))
+    return max((k for k in range(1, wanted + 1) if _sums(radius_px, 1 + k) <= room), default=0)
 
 
 def choose(

@@ -226,22 +226,37 @@ def maximize(
     joined: bool,
     filter_powers: tuple[int, int] = (1, 1),
 ) -> Model:
-    """New maps from the current poses and latents, and the FSC between half-sets.
+    """New maps from the current poses and latents, and the FSC between half-sets; see with_maps."""
+    sums = half_sums(model, cache, radius_px)
+    box = min(working_box(radius_px), cache.plane.box_px)
+    return with_maps(model, sums, (box, mask_radius_fraction), joined, filter_powers)
+
+
+def with_maps(
+    model: Model,
+    sums: tuple[FourierSums, FourierSums],
+    grid: tuple[int, float],
+    joined: bool,
+    filter_powers: tuple[int, int] = (1, 1),
+) -> Model:
+    """The model with the maps that the half-sets' sums give, and the FSC between these.
 
     Parameters
     ----------
+    grid : (int, float)
+        Box of the maps in voxels, and radius of their mask as a fraction of it.
     joined : bool
         One model from all particles instead of one per half-set.
     filter_powers : (int, int)
         Of the local filter, of the mean and of the components; (0, 0) for half-maps that are to be compared.
     """
-    first, second = half_sums(model, cache, radius_px)
-    box = min(working_box(radius_px), cache.plane.box_px)
-    device = model.noise_variance.device
+    first, second = sums
+    box, mask_radius_fraction = grid
+    channels, radius_px, device = first.channels, first.radius_px, model.noise_variance.device
     mask = soft_sphere(box, mask_radius_fraction * box, max(2.0, 0.04 * box), device)
 
     def solved(sums: FourierSums, correlation: float) -> Tensor:
-        flat = torch.full((1 + model.latent_dim, radius_px + 2), correlation, device=device)
+        flat = torch.full((channels, radius_px + 2), correlation, device=device)
         return solve_maps(sums, correlation_ridge(sums, flat), radius_px, box) * mask
 
     # An equal prior for the comparison: it must not make the halves agree. Maps are filtered afterwards, so
@@ -254,7 +269,7 @@ def maximize(
         else torch.stack([solved(first, 0.9), solved(second, 0.9)])
     )
     if any(filter_powers):  # the mask again, because bands reach beyond it
-        powers = torch.full((1 + model.latent_dim, 1, 1, 1), filter_powers[1], device=device)
+        powers = torch.full((channels, 1, 1, 1), filter_powers[1], device=device)
         powers[0] = filter_powers[0]
         maps = locally_filtered(maps, halves, radius_px, joined, powers) * mask
     return replace(model, maps=maps, radius_px=radius_px, correlation=correlation)

@@ -6,6 +6,7 @@ from functools import partial
 
 from nunatak.reconstruct import passes
 from nunatak.reconstruct.config import EngineConfig
+from nunatak.reconstruct.curve import curve_pass
 from nunatak.reconstruct.fixed import fixed_grow_pass, given_poses_pass
 from nunatak.reconstruct.frames import frame_pass
 from nunatak.reconstruct.orient import orient_pass
@@ -59,6 +60,13 @@ def joint_subspace(config: EngineConfig) -> tuple[Stage, ...]:
         Stage("one frame for all states", frame_pass, 1, cost=2 * cost),
         Stage("settling in the frame", passes.settle_pass, 2, cost=0.5 * cost),
     )
+
+
+def curved_landscape(config: EngineConfig) -> tuple[Stage, ...]:
+    """Maps that follow large motions: components of smooth functions of the latent."""
+    if not (config.latent_dim and config.landscape_functions):
+        return ()
+    return (Stage("maps along the landscape", curve_pass, 1, cost=4 + config.landscape_functions),)
 
 
 def given_poses(config: EngineConfig) -> tuple[Stage, ...]:

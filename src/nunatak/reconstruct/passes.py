@@ -9,13 +9,22 @@ import torch
 
 from nunatak.geometry.rotations import geodesic_deg
 from nunatak.geometry.so3_grid import tangent_offsets
-from nunatak.latent.subspace import whitening_gauge
-from nunatak.reconstruct.model import Model, SearchPlan, expect, maximize, noise_from_residuals
+from nunatak.latent.subspace import Gauge, whitening_gauge
+from nunatak.reconstruct.model import (
+    Model,
+    SearchPlan,
+    expect,
+    half_sums,
+    maximize,
+    noise_from_residuals,
+    with_maps,
+)
 from nunatak.reconstruct.orient import local_prior, pose_confidence, pure_noise_objective, start_radius
 from nunatak.reconstruct.second_look import look_again
 from nunatak.reconstruct.state import Context, Outcome, RunState
 from nunatak.search.local import LocalPrior
 from nunatak.volumes.fsc import first_shell_below, resolution_A
+from nunatak.volumes.maps import working_box
 
 _STAY = torch.zeros(1, 3)
 # Of tangent_offsets: the identity and a turn to either side about each axis.
@@ -93,7 +102,11 @@ def settled(state: RunState, tolerance_deg: float = 0.15, least: int = 4) -> boo
 
 def with_gauge(model: Model) -> Model:
     """The same model with latents centred, white and on principal axes (convention 10)."""
-    gauge = whitening_gauge(model.posterior, model.maps.mean(0))
+    return in_gauge(model, whitening_gauge(model.posterior, model.maps.mean(0)))
+
+
+def in_gauge(model: Model, gauge: Gauge) -> Model:
+    """The same model with the latents of another gauge."""
     posterior = gauge.latents(model.posterior)
     return replace(
         model,
@@ -196,14 +209,22 @@ def finish_radius(model: Model, context: Context) -> int:
     return _supported_radius(model, context, 0.143, 8)
 
 
+def last_maps(model: Model, context: Context, radius_px: int) -> tuple[Model, Model]:
+    """The model with filtered maps of all particles, and with half-maps as they are.
+
+    A filter that both shared would make the half-maps' FSC better than it is.
+    """
+    sums = half_sums(model, context.cache, radius_px)
+    grid = min(working_box(radius_px), context.cache.plane.box_px), context.mask_fraction
+    return with_maps(model, sums, grid, True, _LAST_POWERS), with_maps(model, sums, grid, False, (0, 0))
+
+
 def finish_pass(state: RunState, context: Context) -> RunState:
     """Maps as far as the limit, confidence and junk probability of every particle."""
     if state.model is None:
         return state
     radius = finish_radius(state.model, context)
-    whole = maximize(state.model, context.cache, radius, context.mask_fraction, True, _LAST_POWERS)
-    # A filter that both share would make the half-maps' FSC better than it is.
-    model = maximize(state.model, context.cache, radius, context.mask_fraction, False, (0, 0))
+    whole, model = last_maps(state.model, context, radius)
     confidence, evidence = pose_confidence(whole, context)
     # Even odds before looking: junk is what the map explains no better than noise does.
     junk = torch.sigmoid(-evidence)

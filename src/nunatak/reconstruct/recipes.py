@@ -18,6 +18,7 @@ NUNATAK = Recipe(
         parts.global_orientation,
         parts.local_refinement,
         parts.joint_subspace,
+        parts.curved_landscape,
         parts.final_maps,
     ),
     shared=True,
@@ -26,7 +27,7 @@ FIXED_POSES = Recipe(
     "fixed-poses",
     "latents in closed form, maps (default where poses are given)",
     PoseSource.GIVEN,
-    (parts.given_poses, parts.held_subspace, parts.final_maps),
+    (parts.given_poses, parts.held_subspace, parts.curved_landscape, parts.final_maps),
     shared=True,
 )
 

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from nunatak.core.device import CPU
 from nunatak.core.errors import InputError
 from nunatak.io.atomic import write_text
+from nunatak.latent.landscape import Landscape
 from nunatak.reconstruct.consensus import ConsensusState
 from nunatak.reconstruct.model import Model
 from nunatak.reconstruct.state import Outcome, RunState
@@ -25,7 +26,7 @@ from nunatak.runs.tensors import write_tensors
 from nunatak.search.candidates import Candidates
 from nunatak.volumes.wiener import FourierSums
 
-_KNOWN = {c.__name__: c for c in (RunState, ConsensusState, FourierSums, Model, Candidates)}
+_KNOWN = {c.__name__: c for c in (RunState, ConsensusState, FourierSums, Model, Candidates, Landscape)}
 SCHEMA = 1
 
 

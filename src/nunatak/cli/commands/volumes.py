@@ -28,6 +28,7 @@ class Options(CommonOptions):
     )
     path: int | None = Field(None, ge=0, description="Maps along this latent component, from 0.")
     steps: int = Field(10, ge=2, description="Maps along a path.")
+    halves: bool = Field(False, description="Half-maps too, and the resolution that they agree to.")
 
 
 def run(words: list[str]) -> Result:
@@ -39,18 +40,16 @@ def run(words: list[str]) -> Result:
     use_machine(options)
     from nunatak.runs import volumes
 
+    run_dir, out, halves = options.run, options.output, options.halves
     if options.at_particles is not None:
-        written = volumes.write_volumes_at_particles(
-            options.run, options.output, whole_numbers(options.at_particles, "--at-particles")
-        )
+        rows = whole_numbers(options.at_particles, "--at-particles")
+        written = volumes.write_volumes_at_particles(run_dir, out, rows, halves)
     elif options.at_latents is not None:
-        written = volumes.write_volumes_at_latents(
-            options.run, options.output, _positions(options.at_latents)
-        )
+        written = volumes.write_volumes_at_latents(run_dir, out, _positions(options.at_latents), halves)
     elif options.kmeans is not None:
-        written = volumes.write_volumes_at_clusters(options.run, options.output, options.kmeans, options.seed)
+        written = volumes.write_volumes_at_clusters(run_dir, out, options.kmeans, options.seed, halves)
     else:
-        written = volumes.write_path(options.run, options.output, options.path or 0, options.steps)
+        written = volumes.write_path(run_dir, out, options.path or 0, options.steps, halves)
     return Result({"folder": options.output, "maps": written}, [f"{len(written)} maps in {options.output}"])
 
 

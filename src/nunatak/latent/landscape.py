@@ -24,8 +24,8 @@ WIDTH_IN_NOISE = 2.0
 _WIDTH_IN_SPACING = 1.5
 # A function that kernels of that width hold with less of its size is mostly noise of the nodes.
 _LEAST_SINGULAR = 0.3
-# Few updates of the shares: many would gather all particles on few nodes (Lindsay 1983).
-_SHARE_UPDATES = 5
+# Few updates of the shares: many gather all particles on few nodes (Lindsay 1983).
+_SHARE_UPDATES = 10
 
 
 @dataclass(frozen=True)

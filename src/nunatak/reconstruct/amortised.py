@@ -38,7 +38,7 @@ _LATENTS, _ORDER, _DRAWS = 43, 44, 45
 def pretrain_pass(state: RunState, context: Context) -> RunState:
     """The volume on images in random poses, with latents drawn from their prior; the encoder waits."""
     trained = started(context, context.noise_variance, with_encoder=True)
-    shape = len(context.cache), context.config.latent_dim
+    shape = len(context.cache), context.config.latents
     latents = torch.randn(shape, generator=context.generator(_LATENTS)).to(context.device)
     return pretrained(replace(state, kept={**state.kept, "trained": trained}), context, latents)
 

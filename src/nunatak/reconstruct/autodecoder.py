@@ -92,7 +92,7 @@ def pretrain_pass(state: RunState, context: Context) -> RunState:
 
 def drawn_table(context: Context) -> LatentTable:
     """Latents that have not met an image."""
-    count, width, device = len(context.cache), context.config.latent_dim, context.device
+    count, width, device = len(context.cache), context.config.latents, context.device
     drawn = torch.randn(count, width, generator=context.generator(_LATENTS)).to(device)
     return LatentTable(LATENT_SD * drawn, no_moments(count, width, device))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,8 +13,10 @@ from nunatak.reconstruct.recipe_config import RecipeParameters
 class CoreParameters(BaseModel):
     """Parameters of the default engine; other recipes share most of them."""
 
-    latent_dim: int = Field(
-        4, ge=0, le=16, description="Dimensions of the conformational latent; 0 is homogeneous."
+    latent_dim: Literal["auto"] | Annotated[int, Field(ge=0, le=16)] = Field(
+        "auto",
+        description="Dimensions of the conformational latent; 0 is homogeneous; auto counts those that two "
+        "halves of the data find by themselves (recipe nunatak; others take 4).",
     )
     recipe: str = Field(
         "nunatak", description="Which recipe to run: `nunatak recipes` lists them; the default is the engine."
@@ -64,10 +66,28 @@ class CoreParameters(BaseModel):
     )
 
 
+_UNCOUNTED, _MOST_COUNTED = 4, 8
+
+
 class EngineConfig(TrainingParameters, RecipeParameters, CoreParameters):
     """Parameters of `nunatak abinit`, `reconstruct` and `heterogeneity`; units are in the names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @property
+    def counts_latents(self) -> bool:
+        """Whether the number of latent dimensions is to be found."""
+        return self.latent_dim == "auto"
+
+    @property
+    def latents(self) -> int:
+        """Latent dimensions of a recipe that does not count them."""
+        return _UNCOUNTED if self.latent_dim == "auto" else self.latent_dim
+
+    @property
+    def most_latents(self) -> int:
+        """As many latent dimensions as a run may have."""
+        return _MOST_COUNTED if self.latent_dim == "auto" else self.latent_dim
 
 
 def mask_radius_fraction(config: EngineConfig, extent_A: float) -> float:

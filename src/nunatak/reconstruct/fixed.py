@@ -11,7 +11,7 @@ from nunatak.core.errors import InputError
 from nunatak.geometry.poses import Poses
 from nunatak.reconstruct.model import Model, SearchPlan, expect, maximize, noise_from_residuals
 from nunatak.reconstruct.orient import pure_noise_objective
-from nunatak.reconstruct.passes import finish_radius, scattered, with_gauge
+from nunatak.reconstruct.passes import finish_radius, latent_dim, scattered, with_gauge
 from nunatak.reconstruct.state import Context, RunState
 from nunatak.search.candidates import without_deviation
 from nunatak.search.local import LocalPrior
@@ -68,7 +68,7 @@ def fixed_grow_pass(state: RunState, context: Context) -> RunState:
     """One pass of the subspace at the given poses; the radius opens up to where the half-sets agree."""
     model = state.oriented
     if state.passes == 0:
-        model = scattered(model, context.config.latent_dim, context)
+        model = scattered(model, latent_dim(state, context), context)
     low = max(4, min(12, context.limit_px))
     half_way = context.config.grow_passes // 2
     radius = low if state.passes < half_way else max(low, finish_radius(model, context))

@@ -54,7 +54,8 @@ def run(
     state = RunState() if state is None else state
     while state.stage < len(recipe.stages):
         stage = recipe.stages[state.stage]
-        if state.outcome is not Outcome.RUNNING and not stage.always:
+        settled = state.outcome is not Outcome.RUNNING and not stage.always
+        if settled or not (state.passes or stage.applies(state)):
             state = replace(state, stage=state.stage + 1, passes=0)
             continue
 

@@ -87,7 +87,7 @@ def field_plan(context: Context) -> FieldPlan:
     """The volume that a configuration asks for."""
     config, radius = context.config, context.limit_px
     box = min(working_box(radius), context.cache.plane.box_px)
-    shape = FieldShape(box, min(radius, (box - 1) // 2), config.latent_dim)
+    shape = FieldShape(box, min(radius, (box - 1) // 2), config.latents)
     network = CoordinateConfig(width=config.decoder_width, layers=config.decoder_layers)
     grid = GridConfig(rank=config.decoder_rank, mask_radius_fraction=context.mask_fraction)
     return FieldPlan(config.decoder, shape, network, grid)
@@ -111,7 +111,7 @@ def divergence_weight(config: EngineConfig, progress: float = 1.0) -> float:
     It grows to that from zero over the first third of the training: from the start it keeps an encoder, whose
     volume does not yet depend on what it says, from saying anything (Bowman et al. 2016).
     """
-    beta = config.beta if config.beta is not None else 1 / max(config.latent_dim, 1)
+    beta = config.beta if config.beta is not None else 1 / max(config.latents, 1)
     return beta * min(1.0, progress / WARM_UP)
 
 
@@ -158,7 +158,7 @@ def started(
 def _new_encoder(context: Context, inputs: int) -> Encoder:
     config = context.config
     sizes = EncoderConfig(config.encoder_width, config.encoder_layers)
-    made = Encoder(inputs, config.latent_dim, sizes, context.generator(_ENCODER))
+    made = Encoder(inputs, config.latents, sizes, context.generator(_ENCODER))
     return made.to(context.device)
 
 

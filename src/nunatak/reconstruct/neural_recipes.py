@@ -17,7 +17,7 @@ SEARCH_EPOCHS = 30
 def require_latents(config: EngineConfig, particles: Particles) -> None:
     """Raise InputError where an encoder would have nothing to encode."""
     require(
-        config.latent_dim > 0,
+        config.latents > 0,
         "An encoder needs latents, but --latent-dim is 0: give at least 1, or use a recipe without encoder.",
     )
 
@@ -56,7 +56,7 @@ def found_maps(config: EngineConfig) -> tuple[Stage, ...]:
 
 def closed_form_maps(config: EngineConfig) -> tuple[Stage, ...]:
     """The maps of a grid solved for, where the volume is one."""
-    if config.decoder != "grid" or not config.latent_dim:
+    if config.decoder != "grid" or not config.latents:
         return ()
     return (Stage("maps in closed form", refit.refit_pass, 1, cost=1 + 0.2 * config.decoder_rank),)
 

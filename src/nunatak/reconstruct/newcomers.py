@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nunatak.geometry.so3_grid import tangent_offsets
 from nunatak.reconstruct.consensus import ConsensusState
+from nunatak.reconstruct.junk import junk_probability
 from nunatak.reconstruct.model import Model, SearchPlan, expect, noise_from_residuals
 from nunatak.reconstruct.orient import global_search, local_prior, pose_confidence, start_radius
 from nunatak.reconstruct.state import Context, RunState
@@ -69,4 +70,5 @@ def place_newcomers(maps: Tensor, context: Context, radius_px: int) -> RunState:
         )
         context.progress((number + 1) / (len(TURNS_DEG) + 1))
     confidence, evidence = pose_confidence(model, context)
-    return RunState(model=model, maps=maps, confidence=confidence, junk=torch.sigmoid(-evidence))
+    junk = junk_probability(evidence, context, start_radius(context))
+    return RunState(model=model, maps=maps, confidence=confidence, junk=junk)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from nunatak.reconstruct import passes
 from nunatak.reconstruct.config import EngineConfig
 from nunatak.reconstruct.curve import curve_pass
+from nunatak.reconstruct.dimensions import count_pass, is_flexible, is_rigid
 from nunatak.reconstruct.fixed import fixed_grow_pass, given_poses_pass
 from nunatak.reconstruct.frames import frame_pass
 from nunatak.reconstruct.orient import orient_pass
@@ -35,23 +38,31 @@ def global_orientation(config: EngineConfig) -> tuple[Stage, ...]:
     return (Stage("orienting all particles", orient_pass, 1, cost=2.0),)
 
 
+def _applies(config: EngineConfig) -> Callable[[RunState], bool]:
+    """When stages with latents apply: always, or where dimensions were counted."""
+    return is_flexible if config.counts_latents else lambda state: True
+
+
 def local_refinement(config: EngineConfig) -> tuple[Stage, ...]:
-    """Homogeneous refinement of poses by half-sets; two passes of it where latents follow."""
-    if config.latent_dim:
-        return (Stage("consensus refinement", passes.refine_pass, 2),)
-    return (Stage("refinement", passes.refine_pass, config.refine_passes, passes.settled),)
+    """Homogeneous refinement of poses by half-sets; two passes of it where latents may follow."""
+    rigid = Stage("refinement", passes.refine_pass, config.refine_passes, passes.settled)
+    brief = Stage("consensus refinement", passes.refine_pass, 2)
+    if config.counts_latents:
+        count = Stage("counting dimensions", count_pass, 1, cost=4.0)
+        return brief, count, replace(rigid, applies=is_rigid)
+    return (brief,) if config.most_latents else (rigid,)
 
 
 def joint_subspace(config: EngineConfig) -> tuple[Stage, ...]:
     """Latents in closed form and poses, together; independent half-sets; one frame for all states."""
-    if not config.latent_dim:
+    if not config.most_latents:
         return ()
-    cost = 1 + 0.2 * config.latent_dim
+    cost = 1 + 0.2 * config.latents
     first = min(config.joint_passes, _BEFORE_THE_SECOND_LOOK)
     rest = partial(passes.joint_pass, done=first)
     left = config.joint_passes - first
     later = (Stage("poses and latents again", rest, left, cost=cost),) if left else ()
-    return (
+    stages = (
         Stage("growing the subspace", passes.grow_pass, config.grow_passes, cost=0.5 * cost),
         Stage("poses and latents", passes.joint_pass, first, cost=3 * cost),
         Stage("a second look", passes.look_pass, 1, cost=5 * cost),
@@ -60,13 +71,15 @@ def joint_subspace(config: EngineConfig) -> tuple[Stage, ...]:
         Stage("one frame for all states", frame_pass, 1, cost=2 * cost),
         Stage("settling in the frame", passes.settle_pass, 2, cost=0.5 * cost),
     )
+    return tuple(replace(stage, applies=_applies(config)) for stage in stages)
 
 
 def curved_landscape(config: EngineConfig) -> tuple[Stage, ...]:
     """Maps that follow large motions: components of smooth functions of the latent."""
-    if not (config.latent_dim and config.landscape_functions):
+    if not (config.most_latents and config.landscape_functions):
         return ()
-    return (Stage("maps along the landscape", curve_pass, 1, cost=4 + config.landscape_functions),)
+    cost = 4.0 + config.landscape_functions
+    return (Stage("maps along the landscape", curve_pass, 1, cost=cost, applies=_applies(config)),)
 
 
 def given_poses(config: EngineConfig) -> tuple[Stage, ...]:
@@ -76,9 +89,11 @@ def given_poses(config: EngineConfig) -> tuple[Stage, ...]:
 
 def held_subspace(config: EngineConfig) -> tuple[Stage, ...]:
     """Latents in closed form at poses that stay as they are."""
-    if not config.latent_dim:
+    if not config.most_latents:
         return ()
-    return (Stage("growing the subspace", fixed_grow_pass, config.grow_passes),)
+    grow = Stage("growing the subspace", fixed_grow_pass, config.grow_passes, applies=_applies(config))
+    count = (Stage("counting dimensions", count_pass, 1),) if config.counts_latents else ()
+    return (*count, grow)
 
 
 def final_maps(config: EngineConfig) -> tuple[Stage, ...]:

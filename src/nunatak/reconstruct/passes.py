@@ -10,6 +10,7 @@ import torch
 from nunatak.geometry.rotations import geodesic_deg
 from nunatak.geometry.so3_grid import tangent_offsets
 from nunatak.latent.subspace import Gauge, whitening_gauge
+from nunatak.reconstruct.junk import junk_probability
 from nunatak.reconstruct.model import (
     Model,
     SearchPlan,
@@ -26,6 +27,8 @@ from nunatak.search.local import LocalPrior
 from nunatak.volumes.fsc import first_shell_below, resolution_A
 from nunatak.volumes.maps import working_box
 
+COUNTED = "dimensions"
+"""Name under which a state keeps the number of latent dimensions that were found."""
 _STAY = torch.zeros(1, 3)
 # Of tangent_offsets: the identity and a turn to either side about each axis.
 _AXES = 7
@@ -129,12 +132,17 @@ def scattered(model: Model, latent_dim: int, context: Context) -> Model:
     )
 
 
+def latent_dim(state: RunState, context: Context) -> int:
+    """Latent dimensions of a run: those counted, or those asked for."""
+    return int(state.kept.get(COUNTED, context.config.latents))
+
+
 def grow_pass(state: RunState, context: Context) -> RunState:
     """One pass of the subspace at held poses and low radius: a step of a power iteration on the residuals."""
     model = state.oriented
     radius = max(4, min(round(0.6 * start_radius(context)), context.limit_px))
     if state.passes == 0:
-        model = scattered(model, context.config.latent_dim, context)
+        model = scattered(model, latent_dim(state, context), context)
     model = with_gauge(maximize(model, context.cache, radius, context.mask_fraction, True))
     plan = SearchPlan(radius, _STAY, 0, LocalPrior(pose=False))
     moved, _, evidence = _step(replace(state, model=model), context, plan)
@@ -226,8 +234,7 @@ def finish_pass(state: RunState, context: Context) -> RunState:
     radius = finish_radius(state.model, context)
     whole, model = last_maps(state.model, context, radius)
     confidence, evidence = pose_confidence(whole, context)
-    # Even odds before looking: junk is what the map explains no better than noise does.
-    junk = torch.sigmoid(-evidence)
+    junk = junk_probability(evidence, context, start_radius(context))
     outcome = state.outcome if state.outcome is not Outcome.RUNNING else _outcome(state)
     return replace(state, model=model, maps=whole.maps[0], confidence=confidence, junk=junk, outcome=outcome)
 

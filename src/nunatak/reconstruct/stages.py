@@ -42,6 +42,8 @@ class Stage:
         Run even when an earlier stage has settled the outcome.
     check : function
         (configuration, particles): raises InputError, before any image is read, where the stage cannot work.
+    applies : function of a state
+        False leaves the stage out, by what an earlier one has found.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Stage:
     cost: float = 1.0
     always: bool = False
     check: Callable[[EngineConfig, Particles], None] = anything_goes
+    applies: Callable[[RunState], bool] = lambda state: True
 
 
 Part = Callable[[EngineConfig], tuple[Stage, ...]]

@@ -99,7 +99,7 @@ _HELD_POSES = LocalPrior(pose=False)
 
 
 def _with_random_latents(model: Model, context: Context) -> Model:
-    count, latent_dim = len(model.candidates), context.config.latent_dim
+    count, latent_dim = len(model.candidates), context.config.latents
     latents = torch.randn(count, latent_dim, generator=context.generator(31)).to(context.device)
     # How far the last maps go is for the mean to say.
     agreement = model.correlation[:1]
@@ -113,10 +113,10 @@ def _with_random_latents(model: Model, context: Context) -> Model:
 
 def require_latents(config: EngineConfig, particles: Particles) -> None:
     """Raise InputError where there is no component to find, or more of them than particles."""
-    require(config.latent_dim >= 1, "3dva finds components of variability: give --latent-dim 1 or more.")
+    require(config.latents >= 1, "3dva finds components of variability: give --latent-dim 1 or more.")
     require(
-        config.latent_dim < len(particles),
-        f"--latent-dim {config.latent_dim} is too many for {len(particles)} particles: give fewer.",
+        config.latents < len(particles),
+        f"--latent-dim {config.latents} is too many for {len(particles)} particles: give fewer.",
     )
 
 

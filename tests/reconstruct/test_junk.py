@@ -64,8 +64,8 @@ def finished() -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_junk_of_every_kind_is_told_from_the_molecule() -> None:
     found, true = finished()
-    # Measured 0.995; by noise alone as a rival 0.87.
-    assert roc_auc_score(true.numpy(), found.numpy()) > 0.97
+    # Measured 0.997; with noise alone as a rival 0.970.
+    assert roc_auc_score(true.numpy(), found.numpy()) > 0.985
 
 
 def test_a_probability_of_a_half_divides_them() -> None:

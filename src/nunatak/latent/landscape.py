@@ -4,7 +4,7 @@ A large motion is a curve through a linear subspace, and no plane of few compone
 functions are the smoothest ones on the particles' own distribution: singular vectors of their memberships in
 nodes, which are places where particles lie (a diffusion map of landmarks: Coifman & Lafon 2006). Given them
 the images are again linear in the maps W, so that maps come in closed form, and the likelihood of every node
-is a quadratic form (theory eq. 15): a posterior over nodes costs one projection of each component.
+is a quadratic form (theory eq. 19): a posterior over nodes costs one projection of each component.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 The linear model's latents say where particles lie; smooth functions of them are what the maps are components
 of (nunatak.latent.landscape). One round of expectation-maximisation: maps from the latents as they are, the
 posterior of every particle over the places where particles lie, its pose free to give way, and maps again
-from the functions' posterior moments (theory eq. 15, 16; docs/decisions/0016).
+from the functions' posterior moments (theory eq. 18, 19; docs/decisions/0016).
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _information(block: Tensor, model: Model, context: Context, rows: Tensor) ->
 
 
 def pose_profiled(equations: NormalEquations, values: Tensor, shift_sd_px: float) -> Information:
-    """Information about the linear coefficients when the pose gives way to them (theory eq. 16).
+    """Information about the linear coefficients when the pose gives way to them (theory eq. 19).
 
     Parameters
     ----------

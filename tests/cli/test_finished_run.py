@@ -8,9 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from _commands import TINY, call, particle_lines, read_images, read_tables, succeed
+from safetensors import safe_open
+
+from nunatak.volumes.maps import change_box
 
 PARTICLES, BOX = 240, 32
+LANDSCAPE = ("nodes", "metric", "combination", "offset", "maps")
 QUICK = ("--no-umap", "--map-samples", 4, "--bootstraps", 2)
 
 
@@ -25,14 +30,26 @@ def parts_of(run: Path) -> tuple[np.ndarray, np.ndarray]:
     return volumes.maps, volumes.latents
 
 
+def curved_map(run: Path, latent: np.ndarray) -> np.ndarray:
+    """V(z) by its formula (theory eq. 18) from what the run stored, in numpy."""
+    with safe_open(run / "model.safetensors", framework="numpy") as stored:
+        part = {name: stored.get_tensor(f"landscape.{name}") for name in LANDSCAPE}
+        width = float(stored.metadata()["landscape_width"])
+    apart = ((latent - part["nodes"]) @ part["metric"] / width) ** 2
+    soft = np.exp(-0.5 * (apart.sum(1) - apart.sum(1).min()))
+    values = soft / soft.sum() @ part["combination"] - part["offset"]
+    small = part["maps"][0] + np.tensordot(values, part["maps"][1:], 1)
+    return change_box(torch.from_numpy(small.astype(np.float32)), BOX).numpy()
+
+
 def test_volumes_at_particles(heterogeneous_run: Path, tmp_path: Path) -> None:
     succeed("volumes", heterogeneous_run, "-o", tmp_path / "maps", "--at-particles", "0,57,99")
     assert names(tmp_path / "maps") == ["vol_000000.mrc", "vol_000057.mrc", "vol_000099.mrc"]
     maps, latents = parts_of(heterogeneous_run)
     for row in (0, 57, 99):
-        expected = maps[0] + latents[row, 0] * maps[1]
+        expected = curved_map(heterogeneous_run, latents[row])
         found = read_images(tmp_path / "maps" / f"vol_{row:06d}.mrc")
-        assert np.allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+        assert np.allclose(found, expected, atol=1e-4 * np.abs(expected).max())
     mean = read_images(heterogeneous_run / "mean.mrc")
     assert np.allclose(maps[0], mean, atol=1e-6 * np.abs(mean).max())
 
@@ -44,13 +61,30 @@ def test_volumes_at_latents(heterogeneous_run: Path, tmp_path: Path) -> None:
     succeed(*words, tmp_path / "positions.npy")
     assert names(tmp_path / "maps") == [f"vol_{i:06d}.mrc" for i in range(3)]
     low, zero, high = (read_images(tmp_path / "maps" / name) for name in names(tmp_path / "maps"))
-    assert np.allclose(high - zero, 2 * (zero - low), atol=1e-4 * np.abs(zero).max())
+    for found, position in zip((low, zero, high), positions, strict=True):
+        expected = curved_map(heterogeneous_run, position)
+        assert np.allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+    assert np.abs(high - low).max() > 0.01 * np.abs(zero).max()
     for wrong in (np.zeros((2, 3)), np.zeros(2), np.array([["a"]]), np.array([[None]], object)):
         np.save(tmp_path / "wrong.npy", wrong, allow_pickle=True)
         assert call(*words, tmp_path / "wrong.npy").is_refused(), wrong
     (tmp_path / "text.npy").write_text("0.1 0.2")
     assert call(*words, tmp_path / "text.npy").is_refused()
     assert call(*words, tmp_path / "nothing.npy").is_refused()
+
+
+def test_half_maps_come_with_the_resolution_that_they_agree_to(
+    heterogeneous_run: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "maps"
+    succeed("volumes", heterogeneous_run, "-o", out, "--at-particles", "0,57", "--halves")
+    assert len(names(out)) == 6
+    lines = (out / "resolutions.csv").read_text().splitlines()
+    assert lines[0] == "map,resolution_A"
+    assert [line.split(",")[0] for line in lines[1:]] == ["vol_000000.mrc", "vol_000057.mrc"]
+    first, second = (read_images(out / f"vol_000057_half{half}.mrc") for half in (1, 2))
+    assert not np.allclose(first, second)
+    assert np.corrcoef(first.ravel(), second.ravel())[0, 1] > 0.5
 
 
 def test_volumes_at_clusters_and_along_a_path(heterogeneous_run: Path, tmp_path: Path) -> None:

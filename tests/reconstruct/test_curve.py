@@ -1,4 +1,4 @@
-"""Maps that follow a large motion, and latents from them."""
+"""Maps that follow a large motion."""
 
 from __future__ import annotations
 
@@ -7,29 +7,20 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from sklearn.model_selection import cross_val_predict
-from sklearn.neighbors import KNeighborsRegressor
 from torch import Tensor
 
 from nunatak.metrics.fsc import area_under_fsc, fourier_shell_correlation
 from nunatak.particles.cache import build_cache
 from nunatak.particles.truth import Truth
 from nunatak.reconstruct.config import EngineConfig
-from nunatak.reconstruct.curve import KEPT, pose_profiled
+from nunatak.reconstruct.curve import KEPT
 from nunatak.reconstruct.loop import run
 from nunatak.reconstruct.recipes import fixed_poses
 from nunatak.reconstruct.state import Context, RunState
-from nunatak.search.candidates import NormalEquations
 from nunatak.simulate.config import SimulationConfig
 from nunatak.simulate.dataset import simulate_particles
 from nunatak.volumes.fsc import shell_correlation
 from nunatak.volumes.maps import change_box
-
-
-def neighbour_correlation(latents: Tensor, place: Tensor) -> float:
-    """Correlation of a coordinate with what the 20 nearest neighbours' say it is."""
-    said = cross_val_predict(KNeighborsRegressor(20), latents.numpy(), place.numpy(), cv=5)
-    return float(np.corrcoef(said, place.numpy())[0, 1])
 
 
 @lru_cache(maxsize=1)
@@ -70,21 +61,6 @@ def test_curved_maps_are_nearer_the_truth_than_linear_ones_and_these_than_the_me
     assert areas[2] > areas[1] + 0.003
 
 
-def test_latents_stay_in_their_gauge_and_follow_the_swing() -> None:
-    _, truth, flat, curved = swinging()
-    model = curved.oriented
-    latents, place = model.candidates.latents, truth.particle_coordinates
-    moment = latents.T @ latents / len(latents) + model.covariances.mean(0)
-    assert float(latents.mean(0).abs().max()) < 1e-3
-    assert float((moment - torch.eye(3)).abs().max()) < 1e-2
-    before, after = (
-        neighbour_correlation(state.oriented.candidates.latents, place) for state in (flat, curved)
-    )
-    # Measured 0.987 and 0.993.
-    assert after > before + 0.002
-    assert after > 0.95
-
-
 def test_half_maps_along_the_landscape_are_of_the_half_sets() -> None:
     """They agree better with each other at low than at high frequency, and are not the same map."""
     _, _, _, curved = swinging()
@@ -93,33 +69,6 @@ def test_half_maps_along_the_landscape_are_of_the_half_sets() -> None:
     correlation = shell_correlation(halves[0], halves[1])
     assert float(correlation[0, 2:5].mean()) > 0.95
     assert float(correlation[0, -3:].mean()) < 0.9
-
-
-def test_information_is_the_likelihood_with_the_pose_at_its_best() -> None:
-    """Brute force: the quadratic picture of a misfit, minimised over pose and shift for every value."""
-    generator = torch.Generator().manual_seed(2)
-    count, functions, shift_sd_px = 4, 3, 1.5
-    root = torch.randn(count, 6 + functions, 20, generator=generator)
-    equations = NormalEquations(
-        root @ root.mT, torch.randn(count, 6 + functions, generator=generator), torch.zeros(count, 3)
-    )
-    now = torch.randn(count, functions, generator=generator)
-    found = pose_profiled(equations, now, shift_sd_px)
-    tried = torch.randn(7, functions, generator=generator)
-    prior = torch.diag(torch.tensor([0, 0, 0, 1, 1.0]) / shift_sd_px**2)
-    expected = torch.zeros(count, 7)
-    for image in range(count):
-        hessian, gradient = equations.hessian[image], equations.gradient[image]
-        for number, values in enumerate(tried):
-            step = values - now[image]
-            pull = gradient[:5] - hessian[:5, 6:] @ step
-            pose = torch.linalg.solve(hessian[:5, :5] + prior, pull)
-            full = torch.cat([pose, torch.zeros(1), step])
-            misfit = 0.5 * full @ hessian @ full - gradient @ full + 0.5 * pose @ prior @ pose
-            expected[image, number] = -misfit
-    difference = found.log_likelihood(tried) - expected
-    spread = float(expected.std())
-    assert float((difference - difference[:, :1]).abs().max()) < 1e-3 * spread
 
 
 def test_a_run_without_functions_keeps_no_landscape() -> None:

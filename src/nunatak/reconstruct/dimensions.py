@@ -2,7 +2,7 @@
 
 Each half-set grows a subspace of its own, from random latents of its own, at the poses that there are. What
 both find is a property of the particles; noise is not found twice. Directions that errors of pose and
-contrast take are left out, for they are found twice as well (theory eq. 20; docs/decisions/0018).
+contrast take are left out, for they are found twice as well (theory eq. 19; docs/decisions/0018).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Ice, blobs of contamination and edges of the carbon film have power that the map's best pose explains in part,
 so that noise alone is no rival for them. The rival is a random image of the particles' mean spectrum, times
-one of a few strengths: it explains power wherever it lies, and no shape (theory eq. 21).
+one of a few strengths: it explains power wherever it lies, and no shape (theory eq. 20).
 """
 
 from __future__ import annotations

@@ -207,7 +207,8 @@ def settle_pass(state: RunState, context: Context) -> RunState:
     """
     radius = min(_supported_radius(state.oriented, context, 0.3, 0), start_radius(context))
     model = with_gauge(maximize(state.oriented, context.cache, radius, context.mask_fraction, False))
-    plan = SearchPlan(min(radius, model.radius_px), _STAY, 0, LocalPrior(pose=False))
+    # No step is made, so poses stay; that they might move is in the latents' error bars.
+    plan = SearchPlan(min(radius, model.radius_px), _STAY, 0, local_prior(context, _shift_sd(model)))
     moved, _, evidence = _step(replace(state, model=model), context, plan)
     return _record(state, with_gauge(moved), state.pose_change_deg, evidence, context)
 

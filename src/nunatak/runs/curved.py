@@ -14,7 +14,7 @@ from nunatak.latent.landscape import Landscape
 from nunatak.volumes.maps import change_box
 
 WIDTH = "landscape_width"
-_PARTS = ("nodes", "shares", "metric", "combination", "offset")
+_PARTS = ("nodes", "metric", "combination", "offset")
 _MAPS, _HALVES = "landscape.maps", "landscape.halves"
 
 
@@ -50,8 +50,8 @@ class CurvedVolume:
     """
 
     def __init__(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], box_px: int) -> None:
-        nodes, shares, metric, combination, offset = (tensors[f"landscape.{name}"] for name in _PARTS)
-        self._landscape = Landscape(nodes, shares, metric, float(metadata[WIDTH]), combination, offset)
+        nodes, metric, combination, offset = (tensors[f"landscape.{name}"] for name in _PARTS)
+        self._landscape = Landscape(nodes, metric, float(metadata[WIDTH]), combination, offset)
         self._maps, self._halves = tensors[_MAPS], tensors[_HALVES]
         self._box_px = box_px
 

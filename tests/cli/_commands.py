@@ -120,3 +120,28 @@ def read_images(path: Path) -> np.ndarray:
     """All images of a stack, or a map."""
     with mrcfile.open(path) as file:
         return np.array(file.data)
+
+
+def write_cs(path: Path, simulated: Path) -> Path:
+    """A simulated set as cryoSPARC would list it, with a field of its own."""
+    optics, given = read_tables(simulated / "particles.star")
+    fields = [
+        *(("uid", "<u8"), ("blob/path", "S200"), ("blob/idx", "<u4"), ("blob/shape", "<u4", (2,))),
+        *(("blob/psize_A", "<f4"), ("blob/sign", "<f4"), ("ctf/accel_kv", "<f4"), ("ctf/cs_mm", "<f4")),
+        *(("ctf/amp_contrast", "<f4"), ("ctf/df1_A", "<f4"), ("ctf/df2_A", "<f4")),
+        *(("ctf/df_angle_rad", "<f4"), ("ctf/phase_shift_rad", "<f4"), ("pick_stats/ncc_score", "<f4")),
+    ]
+    rows = np.zeros(len(given), fields)
+    rows["uid"] = np.arange(len(given)) * 7919 + 10**12
+    rows["blob/path"] = str(simulated / "particles.mrcs").encode()
+    rows["blob/idx"] = np.arange(len(given))
+    rows["blob/shape"], rows["blob/sign"] = optics["rlnImageSize"][0], 1
+    rows["blob/psize_A"] = optics["rlnImagePixelSize"][0]
+    rows["ctf/accel_kv"], rows["ctf/cs_mm"] = optics["rlnVoltage"][0], optics["rlnSphericalAberration"][0]
+    rows["ctf/amp_contrast"] = optics["rlnAmplitudeContrast"][0]
+    rows["ctf/df1_A"], rows["ctf/df2_A"] = given["rlnDefocusU"], given["rlnDefocusV"]
+    rows["ctf/df_angle_rad"] = np.radians(given["rlnDefocusAngle"])
+    rows["pick_stats/ncc_score"] = np.linspace(0, 1, len(given))
+    with path.open("wb") as file:
+        np.save(file, rows, allow_pickle=False)
+    return path

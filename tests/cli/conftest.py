@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from _commands import TINY, succeed
+from _commands import TINY, succeed, write_cs
 
 
 @pytest.fixture
-def with_report() -> None:
+def with_report(small_pictures: None) -> None:
     """Asked for by tests whose runs are to write their page."""
 
 
@@ -38,6 +38,15 @@ def heterogeneous_run(simulated: Path, tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("runs") / "heterogeneous"
     succeed("abinit", simulated / "particles.star", "-o", folder, "--latent-dim", 1, *TINY)
     return folder
+
+
+@pytest.fixture(scope="session")
+def cryosparc_run(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The same particles as cryoSPARC lists them, and the folder of a run on them."""
+    source = write_cs(tmp_path_factory.mktemp("cryosparc") / "particles.cs", simulated)
+    run = source.with_name("run")
+    succeed("abinit", source, "-o", run, "--latent-dim", 1, *TINY)
+    return source, run
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from _commands import TINY, call, read_tables, succeed
+from _commands import TINY, call, read_tables, succeed, write_cs
 from PIL import Image
 
 from nunatak.io.cryosparc import read_cryosparc, read_fields
@@ -18,37 +18,6 @@ from nunatak.io.star import read_star
 QUICK = ("--no-umap", "--map-samples", 4, "--bootstraps", 2, "--steps", 3)
 COUNT = 240
 _CTF_FIELDS = ("df1_A", "df2_A", "df_angle_rad", "accel_kv", "cs_mm", "amp_contrast", "phase_shift_rad")
-
-
-def cs_of(simulated: Path, folder: Path) -> Path:
-    """The simulated set as cryoSPARC would list it, with a field of its own."""
-    file = read_star(simulated / "truth.star")
-    fields = np.zeros(
-        COUNT,
-        [
-            *(("uid", "<u8"), ("blob/path", "S200"), ("blob/idx", "<u4"), ("blob/shape", "<u4", (2,))),
-            *(
-                ("blob/psize_A", "<f4"),
-                ("ctf/df1_A", "<f4"),
-                ("ctf/df2_A", "<f4"),
-                ("ctf/df_angle_rad", "<f4"),
-            ),
-            *(("ctf/accel_kv", "<f4"), ("ctf/cs_mm", "<f4"), ("ctf/amp_contrast", "<f4")),
-            *(("ctf/phase_shift_rad", "<f4"), ("pick_stats/ncc_score", "<f4")),
-        ],
-    )
-    fields["uid"] = np.arange(COUNT) * 7919 + 3
-    fields["blob/path"] = str(simulated / "particles.mrcs").encode()
-    fields["blob/idx"] = np.arange(COUNT)
-    fields["blob/shape"], fields["blob/psize_A"] = 32, file.group_pixel_size_A[0]
-    fields["ctf/df1_A"], fields["ctf/df2_A"] = file.rows["rlnDefocusU"], file.rows["rlnDefocusV"]
-    fields["ctf/df_angle_rad"] = np.radians(file.rows["rlnDefocusAngle"])
-    fields["ctf/accel_kv"], fields["ctf/cs_mm"], fields["ctf/amp_contrast"] = 300, 2.7, 0.1
-    fields["pick_stats/ncc_score"] = np.linspace(0, 1, COUNT)
-    folder.mkdir(exist_ok=True)
-    with (folder / "particles.cs").open("wb") as handle:
-        np.save(handle, fields, allow_pickle=False)
-    return folder / "particles.cs"
 
 
 @pytest.fixture(scope="module")
@@ -79,10 +48,8 @@ def test_a_selection_is_reconstructed_and_is_exactly_the_selection(analysed: Pat
     assert again["rlnDefocusU"].equals(expected["rlnDefocusU"])
 
 
-def test_cs_in_and_cs_out(simulated: Path, tmp_path: Path) -> None:
-    source = cs_of(simulated, tmp_path / "project")
-    run = tmp_path / "run"
-    succeed("abinit", source, "-o", run, "--latent-dim", 1, *TINY)
+def test_cs_in_and_cs_out(cryosparc_run: tuple[Path, Path], tmp_path: Path) -> None:
+    source, run = cryosparc_run
     succeed("select", run, "-o", tmp_path / "part.cs", "--above", 0, "--indices", tmp_path / "rows.npy")
     assert not (tmp_path / "part.star").exists()
     rows = np.load(tmp_path / "rows.npy")
@@ -246,7 +213,7 @@ def test_convert_to_npz_and_back(simulated: Path, tmp_path: Path) -> None:
 
 
 def test_convert_cs_to_star_and_latents(simulated: Path, tmp_path: Path) -> None:
-    source = cs_of(simulated, tmp_path / "project")
+    source = write_cs(tmp_path / "particles.cs", simulated)
     succeed("convert", simulated / "truth.star", "-o", tmp_path / "pose.npz")
     succeed("convert", tmp_path / "pose.npz", "-o", tmp_path / "posed.cs", "--particles", source)
     succeed("convert", tmp_path / "posed.cs", "-o", tmp_path / "posed.star")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -16,6 +17,41 @@ from _commands import TINY, call, particle_lines, start, succeed
 from nunatak.runs.checkpoint import load_checkpoint
 
 PATIENCE_S = 60.0
+PARTICLES = 80
+"""As many passes as with more, of the shortest."""
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of few particles: every test below makes a run on them."""
+    folder = tmp_path_factory.mktemp("simulated") / "few"
+    options = f"--particles {PARTICLES} --box-px 32 --snr 1 --motion hinge --states 4 --seed 1 --threads 1"
+    succeed("simulate", folder, *options.split())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def saved_states() -> list[str]:
+    """The states that the run below saves, in order."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def heterogeneous_run(
+    simulated: Path, saved_states: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Folder of the run that nothing stopped."""
+    run, move = tmp_path_factory.mktemp("runs") / "straight", os.replace
+
+    def replace(source: str, target: str) -> None:
+        if Path(target).name.startswith("state-"):
+            saved_states.append(Path(target).name)
+        move(source, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nunatak.io.atomic.os.replace", replace)
+        succeed(*words(simulated, run))
+    return run
 
 
 def words(simulated: Path, run: Path, *more: object) -> list[object]:
@@ -112,8 +148,6 @@ class Stopped(BaseException):
 
 def stop_when(monkeypatch: pytest.MonkeyPatch, name: str, count: int, error: BaseException) -> None:
     """Let the count-th move of a file of that beginning into its place fail."""
-    import os
-
     real, seen = os.replace, []
 
     def replace(source: str, target: str) -> None:
@@ -151,36 +185,18 @@ def test_stopped_while_a_file_is_written(
 
 
 def test_the_last_checkpoint_does_not_overwrite_the_one_before(
-    simulated: Path, heterogeneous_run: Path, tmp_path: Path, monkeypatch
+    simulated: Path, heterogeneous_run: Path, saved_states: list[str], tmp_path: Path, monkeypatch
 ) -> None:
     """The last pass adds no line of history: what a checkpoint is named after must still be new."""
-    run, writes = tmp_path / "run", len(saved_states(simulated, tmp_path / "other"))
+    run = tmp_path / "run"
+    assert len(set(saved_states)) == len(saved_states) > 10
     with monkeypatch.context() as patch:
-        stop_when(patch, "current.json", writes, Stopped())
+        stop_when(patch, "current.json", len(saved_states), Stopped())
         with pytest.raises(Stopped):
             call(*words(simulated, run))
     assert load_checkpoint(run / "checkpoint") is not None
     succeed("resume", run)
     assert same_results(run, heterogeneous_run)
-
-
-def saved_states(simulated: Path, run: Path) -> list[str]:
-    """The states that a whole run saves, in order."""
-    import os
-
-    names: list[str] = []
-    real = os.replace
-
-    def replace(source: str, target: str) -> None:
-        if Path(target).name.startswith("state-"):
-            names.append(Path(target).name)
-        real(source, target)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nunatak.io.atomic.os.replace", replace)
-        succeed(*words(simulated, run))
-    assert len(set(names)) == len(names)
-    return names
 
 
 def test_a_full_disk(simulated: Path, heterogeneous_run: Path, tmp_path: Path, monkeypatch) -> None:
@@ -336,12 +352,12 @@ def test_resume_wants_the_particles_it_began_with(
     run = shutil.copytree(heterogeneous_run, tmp_path / "run")
     optics, rows = read_tables(simulated / "particles.star")
     rows["rlnImageName"] = [name.replace("@", f"@{simulated}/") for name in rows["rlnImageName"]]
-    shorter = write_tables(tmp_path / "shorter.star", optics, rows.iloc[:100])
+    shorter = write_tables(tmp_path / "shorter.star", optics, rows.iloc[:30])
     config = (run / "config.toml").read_text()
     (run / "config.toml").write_text(config.replace(str(simulated / "particles.star"), str(shorter)))
     done = call("resume", run)
     assert done.is_refused(), done
-    assert "100 particles" in done.err
+    assert "30 particles" in done.err
 
 
 def test_resume_keeps_to_the_seed(heterogeneous_run: Path) -> None:

@@ -18,7 +18,6 @@ from _commands import (
     particle_lines,
     read_images,
     read_tables,
-    start,
     succeed,
     write_tables,
 )
@@ -153,12 +152,13 @@ def same_numbers(run: Path, other: Path) -> bool:
     return particle_lines(run) == particle_lines(other) and latents[0] == latents[1] and maps[0] == maps[1]
 
 
-def test_config_fed_back_repeats_the_run(heterogeneous_run: Path, tmp_path: Path) -> None:
-    """In a process of its own and in another folder: paths in the file are absolute."""
+def test_config_fed_back_repeats_the_run(
+    heterogeneous_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another folder: paths in the file are absolute. That processes agree, test_resume.py shows."""
     run, config = tmp_path / "again", heterogeneous_run / "config.toml"
-    process = start("abinit", "--config", config, "-o", run)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 0, said
+    monkeypatch.chdir(tmp_path)
+    succeed("abinit", "--config", config, "-o", run)
     assert same_numbers(run, heterogeneous_run)
     assert (run / "config.toml").read_text() == config.read_text()
 
@@ -204,9 +204,16 @@ def mirrored(density: np.ndarray) -> np.ndarray:
     return np.roll(density[::-1, ::-1, ::-1], 1, (0, 1, 2))
 
 
-def test_flip_hand_mirrors_map_and_poses(simulated: Path, heterogeneous_run: Path, tmp_path: Path) -> None:
-    run = tmp_path / "flipped"
+@pytest.fixture(scope="module")
+def flipped_run(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The heterogeneous run, written in the other hand."""
+    run = tmp_path_factory.mktemp("runs") / "flipped"
     succeed("abinit", simulated / "particles.star", "-o", run, "--latent-dim", 1, "--flip-hand", *TINY)
+    return run
+
+
+def test_flip_hand_mirrors_map_and_poses(simulated: Path, heterogeneous_run: Path, flipped_run: Path) -> None:
+    run = flipped_run
     for name in ("mean.mrc", "half1.mrc", "half2.mrc"):
         assert np.array_equal(read_images(run / name), mirrored(read_images(heterogeneous_run / name)))
     assert (run / "latents.npy").read_bytes() == (heterogeneous_run / "latents.npy").read_bytes()
@@ -219,7 +226,7 @@ def test_flip_hand_mirrors_map_and_poses(simulated: Path, heterogeneous_run: Pat
 
 
 def test_flipped_poses_project_the_flipped_map_to_the_same_images(
-    homogeneous_run: Path, simulated: Path, tmp_path: Path
+    heterogeneous_run: Path, flipped_run: Path
 ) -> None:
     import torch
 
@@ -227,26 +234,23 @@ def test_flipped_poses_project_the_flipped_map_to_the_same_images(
     from nunatak.projection.gridding import block_from_maps
     from nunatak.projection.operator import slice_block
 
-    run = tmp_path / "flipped"
-    succeed("abinit", simulated / "particles.star", "-o", run, "--latent-dim", 0, "--flip-hand", *TINY)
     plane = half_plane(BOX, 12)
     slices = []
-    for folder in (homogeneous_run, run):
+    for folder in (heterogeneous_run, flipped_run):
         density = torch.from_numpy(read_images(folder / "mean.mrc"))[None]
         poses = read_star(folder / "particles.star").poses
         assert poses is not None
         block = block_from_maps(density, 12)
         slices.append(slice_block(block, poses.rotations[:20].float(), plane.frequencies)[..., 0])
         shifts = poses.shifts_A
-    assert torch.allclose(shifts, read_star(homogeneous_run / "particles.star").poses.shifts_A)
+    assert torch.allclose(shifts, read_star(heterogeneous_run / "particles.star").poses.shifts_A)
     error = (slices[0] - slices[1]).abs().max() / slices[0].abs().max()
     assert error < 1e-3
 
 
-def test_cryosparc_input_comes_back_as_cryosparc_too(simulated: Path, tmp_path: Path) -> None:
-    rows = write_cs(tmp_path / "particles.cs", simulated)
-    run = tmp_path / "run"
-    succeed("abinit", tmp_path / "particles.cs", "-o", run, "--latent-dim", 0, *TINY)
+def test_cryosparc_input_comes_back_as_cryosparc_too(cryosparc_run: tuple[Path, Path]) -> None:
+    source, run = cryosparc_run
+    rows = np.load(source, allow_pickle=False)
     written = np.load(run / "particles.cs", allow_pickle=False)
     assert set(rows.dtype.names) <= set(written.dtype.names)
     for name in rows.dtype.names:
@@ -256,30 +260,6 @@ def test_cryosparc_input_comes_back_as_cryosparc_too(simulated: Path, tmp_path: 
     assert cs.poses is not None
     assert np.allclose(star.poses.rotations, cs.poses.rotations, atol=1e-4)
     assert np.allclose(star.poses.shifts_A, cs.poses.shifts_A, atol=1e-3)
-
-
-def write_cs(path: Path, simulated: Path) -> np.ndarray:
-    """The simulated set as cryoSPARC would write it."""
-    optics, given = read_tables(simulated / "particles.star")
-    fields = [
-        *(("uid", "u8"), ("blob/path", "S200"), ("blob/idx", "u4"), ("blob/shape", "u4", (2,))),
-        *(("blob/psize_A", "f4"), ("blob/sign", "f4"), ("ctf/accel_kv", "f4"), ("ctf/cs_mm", "f4")),
-        *(("ctf/amp_contrast", "f4"), ("ctf/df1_A", "f4"), ("ctf/df2_A", "f4")),
-        *(("ctf/df_angle_rad", "f4"), ("ctf/phase_shift_rad", "f4")),
-    ]
-    rows = np.zeros(len(given), fields)
-    rows["uid"] = np.arange(len(given)) + 10**12
-    rows["blob/path"] = str(simulated / "particles.mrcs").encode()
-    rows["blob/idx"] = np.arange(len(given))
-    rows["blob/shape"], rows["blob/sign"] = BOX, 1
-    rows["blob/psize_A"] = optics["rlnImagePixelSize"][0]
-    rows["ctf/accel_kv"], rows["ctf/cs_mm"] = optics["rlnVoltage"][0], optics["rlnSphericalAberration"][0]
-    rows["ctf/amp_contrast"] = optics["rlnAmplitudeContrast"][0]
-    rows["ctf/df1_A"], rows["ctf/df2_A"] = given["rlnDefocusU"], given["rlnDefocusV"]
-    rows["ctf/df_angle_rad"] = np.radians(given["rlnDefocusAngle"])
-    with path.open("wb") as file:
-        np.save(file, rows, allow_pickle=False)
-    return rows
 
 
 def test_bare_stacks(simulated: Path, tmp_path: Path) -> None:

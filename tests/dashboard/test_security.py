@@ -7,9 +7,9 @@ from pathlib import Path
 
 import _runs
 import pytest
-from conftest import BEARER, TOKEN
 from fastapi.testclient import TestClient
 
+from conftest import BEARER, TOKEN
 from nunatak.dashboard.app import create_app
 from nunatak.dashboard.serve import make_settings, open_socket
 from nunatak.dashboard.settings import LARGEST_REQUEST_BYTES, Settings

@@ -9,9 +9,9 @@ from pathlib import Path
 import _runs
 import numpy as np
 import pytest
-from conftest import BEARER
 from fastapi.testclient import TestClient
 
+from conftest import BEARER
 from nunatak.dashboard.jobs import job_arguments
 from nunatak.io.star import read_star
 from nunatak.reconstruct.config import EngineConfig

@@ -96,7 +96,9 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     np.seterr(all="raise", under="ignore")
     group = join_group("gloo")
-    {"passes": passes, "collectives": collectives}[sys.argv[1]](group, Path(sys.argv[2]))
+    collectives(group, Path(sys.argv[1]))
+    for asked in sorted(Path(sys.argv[1]).glob("*/asked.json")):
+        passes(group, asked.parent)
     sys.stdout.flush()
     torch.distributed.destroy_process_group()
     os._exit(0)

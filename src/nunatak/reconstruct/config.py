@@ -16,7 +16,7 @@ class CoreParameters(BaseModel):
     latent_dim: Literal["auto"] | Annotated[int, Field(ge=0, le=16)] = Field(
         "auto",
         description="Dimensions of the conformational latent; 0 is homogeneous; auto counts those that two "
-        "halves of the data find by themselves (recipe nunatak; others take 4).",
+        "halves of the data find by themselves and adds one (recipe nunatak; others take 4).",
     )
     recipe: str = Field(
         "nunatak", description="Which recipe to run: `nunatak recipes` lists them; the default is the engine."

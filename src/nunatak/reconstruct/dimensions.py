@@ -23,9 +23,15 @@ from nunatak.search.local import LocalPrior
 from nunatak.volumes.maps import radius_grid
 from nunatak.volumes.tangents import nuisance_maps
 
-LEAST_CORRELATION = 0.35
+LEAST_CORRELATION = 0.45
 """Of directions of the half-sets' subspaces; what noise reaches was measured (docs/decisions/0018)."""
+SPARE = 1
+"""Dimensions beside those counted: all particles together, better oriented, show a little more."""
+LEAST_FREE = 0.3
+"""Of a direction, as a part of its length, must be no error of pose or contrast."""
 _PASSES = 10
+# Contrast is fitted: it would be the first thing that both halves find.
+_PRIOR = LocalPrior(pose=False, scale_sd=0.2)
 
 
 def is_flexible(state: RunState) -> bool:
@@ -39,11 +45,11 @@ def is_rigid(state: RunState) -> bool:
 
 
 def count_pass(state: RunState, context: Context) -> RunState:
-    """The number of dimensions that both half-sets find, at most as many as are looked for."""
+    """How many dimensions both half-sets find, and so how many latents there are to be."""
     model, most = state.oriented, context.config.most_latents
     radius = max(4, min(round(0.6 * start_radius(context)), context.limit_px))
     grown = scattered(model, min(most, max(1, len(context.cache) // 20)), context)
-    plan = SearchPlan(radius, torch.zeros(1, 3, device=context.device), 0, LocalPrior(pose=False))
+    plan = SearchPlan(radius, torch.zeros(1, 3, device=context.device), 0, _PRIOR)
     correlations = context.noise_variance.new_zeros(most)
     for done in range(_PASSES):
         grown = by_halves(maximize(grown, context.cache, radius, context.mask_fraction, False, (0, 0)))
@@ -53,12 +59,13 @@ def count_pass(state: RunState, context: Context) -> RunState:
             grown = replace(moved, noise_variance=grown.noise_variance)
         context.progress((done + 1) / _PASSES)
     found = int((correlations > LEAST_CORRELATION).sum())
+    latents = min(found + SPARE, most) if found else 0
     record: dict[str, Any] = {
         "radius_px": radius,
         "dimensions": found,
         "shared_directions": [round(float(c), 3) for c in correlations],
     }
-    return replace(state, kept={**state.kept, COUNTED: found}, history=(*state.history, record))
+    return replace(state, kept={**state.kept, COUNTED: latents}, history=(*state.history, record))
 
 
 def by_halves(model: Model) -> Model:
@@ -90,6 +97,8 @@ def shared_directions(maps: Tensor, radius_px: int) -> Tensor:
     known = torch.linalg.qr(nuisance.flatten(1).T)[0]
     bases = []
     for components in within[:, 1:].flatten(2):
-        free = components.T - known @ (known.T @ components.T)
-        bases.append(torch.linalg.qr(free)[0])
+        basis = torch.linalg.qr(components.T)[0]
+        free, size, _ = torch.linalg.svd(basis - known @ (known.T @ basis), full_matrices=False)
+        # A direction that is a nuisance leaves rounding errors, and those of two halves can agree.
+        bases.append(free * (size > LEAST_FREE))
     return torch.linalg.svdvals(bases[0].T @ bases[1])

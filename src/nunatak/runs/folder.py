@@ -29,7 +29,7 @@ from nunatak.runs.curved import stored_landscape
 from nunatak.runs.job import JobConfig
 from nunatak.runs.tensors import write_tensors
 from nunatak.runs.trained import stored_volume
-from nunatak.runs.verdict import particle_warnings, sentence
+from nunatak.runs.verdict import counted, particle_warnings, sentence
 from nunatak.volumes.fsc import resolution_A
 from nunatak.volumes.maps import change_box, mirrored
 
@@ -142,7 +142,8 @@ def _summary(cache: ImageCache, report: RunReport) -> dict[str, Any]:
         "recipe": report.job.engine.recipe,
         "seed": report.job.engine.seed,
         "outcome": report.state.outcome.value,
-        "outcome_sentence": sentence(report.state.outcome, resolution, len(cache), report.wall_s),
+        "outcome_sentence": sentence(report.state.outcome, resolution, len(cache), report.wall_s)
+        + counted(report.state),
         "resolution_A": resolution,
         "particles": len(cache),
         "box_px": cache.plane.box_px,

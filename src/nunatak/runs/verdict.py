@@ -26,6 +26,19 @@ def sentence(outcome: Outcome, resolution_A: float | None, count: int, wall_s: f
     return f"{word}: {reached} from {count:,} particles in {duration(wall_s)}."
 
 
+def counted(state: RunState) -> str:
+    """What counting latent dimensions found, as a sentence after another one; empty where none were."""
+    found = next((r["dimensions"] for r in reversed(state.history) if "dimensions" in r), None)
+    if found is None:
+        return ""
+    if not found:
+        return (
+            " The particles do not differ beyond noise, pose and contrast, as far as two halves of them tell."
+        )
+    dimensions = "one dimension" if found == 1 else f"{found} dimensions"
+    return f" Two halves of the particles agree on {dimensions} of difference between them."
+
+
 def particles_needed(diameter_A: float, resolution_A: float) -> int:
     """Fewest particles for which a resolution can be taken at its word.
 

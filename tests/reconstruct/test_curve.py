@@ -13,8 +13,8 @@ from nunatak.metrics.fsc import area_under_fsc, fourier_shell_correlation
 from nunatak.particles.cache import build_cache
 from nunatak.particles.truth import Truth
 from nunatak.reconstruct.config import EngineConfig
-from nunatak.reconstruct.curve import KEPT
 from nunatak.reconstruct.loop import run
+from nunatak.reconstruct.passes import LANDSCAPE
 from nunatak.reconstruct.recipes import fixed_poses
 from nunatak.reconstruct.state import Context, RunState
 from nunatak.simulate.config import SimulationConfig
@@ -51,7 +51,7 @@ def test_curved_maps_are_nearer_the_truth_than_linear_ones_and_these_than_the_me
     rows = range(0, 1500, 50)
     latents = flat.oriented.candidates.latents[list(rows)]
     linear = flat.maps[0] + torch.einsum("nq,qzyx->nzyx", latents, flat.maps[1:])
-    kept = curved.kept[KEPT]
+    kept = curved.kept[LANDSCAPE]
     values = kept["landscape"].functions(curved.oriented.candidates.latents[list(rows)])
     bent = kept["maps"][0] + torch.einsum("nk,kzyx->nzyx", values, kept["maps"][1:])
     mean = mean_fsc_area(flat.maps[:1].expand(len(rows), -1, -1, -1), truth, rows)
@@ -64,7 +64,7 @@ def test_curved_maps_are_nearer_the_truth_than_linear_ones_and_these_than_the_me
 def test_half_maps_along_the_landscape_are_of_the_half_sets() -> None:
     """They agree better with each other at low than at high frequency, and are not the same map."""
     _, _, _, curved = swinging()
-    halves = curved.kept[KEPT]["halves"]
+    halves = curved.kept[LANDSCAPE]["halves"]
     assert halves.shape[0] == 2
     correlation = shell_correlation(halves[0], halves[1])
     assert float(correlation[0, 2:5].mean()) > 0.95
@@ -73,7 +73,7 @@ def test_half_maps_along_the_landscape_are_of_the_half_sets() -> None:
 
 def test_a_run_without_functions_keeps_no_landscape() -> None:
     _, _, flat, _ = swinging()
-    assert KEPT not in flat.kept
+    assert LANDSCAPE not in flat.kept
 
 
 def test_stages_for_no_latents_have_no_landscape() -> None:

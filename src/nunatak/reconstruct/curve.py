@@ -11,11 +11,8 @@ from typing import Any
 
 from nunatak.latent.landscape import landscape_of
 from nunatak.reconstruct.memory import functions_that_fit
-from nunatak.reconstruct.passes import finish_radius, last_maps
+from nunatak.reconstruct.passes import LANDSCAPE, finish_radius, last_maps
 from nunatak.reconstruct.state import Context, RunState
-
-KEPT = "landscape"
-"""Name under which a state keeps the landscape and its maps."""
 
 
 def curve_pass(state: RunState, context: Context) -> RunState:
@@ -38,4 +35,4 @@ def curve_pass(state: RunState, context: Context) -> RunState:
     )
     whole, halves = last_maps(curved, context, radius)
     kept = {"landscape": landscape, "maps": whole.maps[0], "halves": halves.maps}
-    return replace(state, kept={**state.kept, KEPT: kept}, history=(*state.history, record))
+    return replace(state, kept={**state.kept, LANDSCAPE: kept}, history=(*state.history, record))

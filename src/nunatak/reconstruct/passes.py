@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from nunatak.geometry.rotations import geodesic_deg
 from nunatak.geometry.so3_grid import tangent_offsets
@@ -24,11 +25,13 @@ from nunatak.reconstruct.orient import local_prior, pose_confidence, pure_noise_
 from nunatak.reconstruct.second_look import look_again
 from nunatak.reconstruct.state import Context, Outcome, RunState
 from nunatak.search.local import LocalPrior
-from nunatak.volumes.fsc import first_shell_below, resolution_A
+from nunatak.volumes.fsc import first_shell_below, resolution_A, shell_correlation
 from nunatak.volumes.maps import working_box
 
 COUNTED = "dimensions"
 """Name under which a state keeps the number of latent dimensions that were found."""
+LANDSCAPE = "landscape"
+"""Name under which it keeps the curved landscape and its maps."""
 _STAY = torch.zeros(1, 3)
 # Of tangent_offsets: the identity and a turn to either side about each axis.
 _AXES = 7
@@ -228,12 +231,26 @@ def last_maps(model: Model, context: Context, radius_px: int) -> tuple[Model, Mo
     return with_maps(model, sums, grid, True, _LAST_POWERS), with_maps(model, sums, grid, False, (0, 0))
 
 
+def _with_mean(model: Model, curved: Tensor) -> Model:
+    """The model with the mean that smooth functions of the latent leave, less of which is motion."""
+    means = curved.view(len(model.maps), -1, *model.maps.shape[2:])[:, :1]
+    maps = torch.cat([means, model.maps[:, 1:]], 1)
+    if len(maps) == 1:
+        return replace(model, maps=maps)
+    correlation = shell_correlation(maps[0], maps[1])
+    return replace(model, maps=maps, correlation=correlation)
+
+
 def finish_pass(state: RunState, context: Context) -> RunState:
     """Maps as far as the limit, confidence and junk probability of every particle."""
     if state.model is None:
         return state
     radius = finish_radius(state.model, context)
     whole, model = last_maps(state.model, context, radius)
+    if LANDSCAPE in state.kept:
+        whole, model = (
+            _with_mean(m, state.kept[LANDSCAPE][n]) for m, n in ((whole, "maps"), (model, "halves"))
+        )
     confidence, evidence = pose_confidence(whole, context)
     junk = junk_probability(evidence, context, start_radius(context))
     outcome = state.outcome if state.outcome is not Outcome.RUNNING else _outcome(state)

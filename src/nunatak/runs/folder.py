@@ -22,8 +22,8 @@ from nunatak.io.relion import pose_columns
 from nunatak.io.star import write_particles_star
 from nunatak.particles.cache import ImageCache
 from nunatak.particles.dataset import Particles
-from nunatak.reconstruct.curve import KEPT
 from nunatak.reconstruct.model import Model
+from nunatak.reconstruct.passes import LANDSCAPE
 from nunatak.reconstruct.state import Outcome, RunState
 from nunatak.runs.curved import stored_landscape
 from nunatak.runs.job import JobConfig
@@ -101,8 +101,8 @@ def write_results(folder: Path, particles: Particles, cache: ImageCache, report:
     if "decoder" in state.kept:
         trained, told = stored_volume(state.kept["decoder"], flip)
         tensors, stored = tensors | trained, stored | told
-    if KEPT in state.kept:
-        curved, told = stored_landscape(state.kept[KEPT], hand)
+    if LANDSCAPE in state.kept:
+        curved, told = stored_landscape(state.kept[LANDSCAPE], hand)
         tensors, stored = tensors | curved, stored | told
     write_tensors(folder / "model.safetensors", tensors, stored)
     write_json(folder / "summary.json", _summary(cache, report))

@@ -32,6 +32,7 @@ def _given_model(poses: Poses, context: Context) -> Model:
         context.noise_variance,
         context.halves,
         zero(count),
+        context.sound,
     )
 
 

@@ -46,6 +46,8 @@ class Model:
     halves : (n,) int64
         0 or 1.
     log_evidence : (n,) float32
+    sound : (n,) bool, or None
+        Particles that maps are made from; None for all.
     """
 
     maps: Tensor
@@ -56,6 +58,7 @@ class Model:
     noise_variance: Tensor
     halves: Tensor
     log_evidence: Tensor
+    sound: Tensor | None = None
 
     @property
     def latent_dim(self) -> int:
@@ -148,7 +151,9 @@ def expect(
 
 
 def particle_sums(model: Model, cache: ImageCache, radius_px: int, rows: Tensor) -> FourierSums:
-    """Sufficient statistics of some particles, of all processes, at their current poses and latents."""
+    """Sufficient statistics of those of some particles that are sound, of all processes, as they now lie."""
+    if model.sound is not None:
+        rows = rows[model.sound[rows]]
     weights = 2 / model.noise_variance
     turn = 2 * torch.pi / cache.plane.box_px
     sums = empty_sums(radius_px, 1 + model.latent_dim, device=weights.device)

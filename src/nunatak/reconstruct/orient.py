@@ -39,7 +39,8 @@ def orient_pass(state: RunState, context: Context) -> RunState:
     """Search every particle over the whole grid with the winner's map, then locally; or find no structure."""
     start, label = winner(state)
     gain, error = structure_gain(start, context)
-    record = {"restart": label, "structure_gain": gain, "structure_gain_error": error}
+    left_out = 1 - float(context.sound.float().mean())
+    record = {"restart": label, "structure_gain": gain, "structure_gain_error": error, "left_out": left_out}
     if not gain > max(1.0, 4 * error):
         found = replace(state, history=(*state.history, record), outcome=Outcome.NO_STRUCTURE)
         return replace(found, model=global_search(start, context))
@@ -98,6 +99,7 @@ def global_search(start: ConsensusState, context: Context) -> Model:
         context.noise_variance,
         context.halves,
         log_evidence,
+        context.sound,
     )
 
 

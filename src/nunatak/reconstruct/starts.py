@@ -94,7 +94,7 @@ def _advanced(start: ConsensusState, label: int, context: Context) -> ConsensusS
 
 def _learning(context: Context) -> Tensor:
     """Rows that starts may learn from."""
-    learning = torch.ones(len(context.cache), dtype=torch.bool, device=context.device)
+    learning = context.sound.clone()
     learning[context.held_out] = False
     return torch.nonzero(learning).flatten()
 

@@ -18,6 +18,7 @@ from nunatak.particles.cache import ImageCache
 from nunatak.reconstruct.config import EngineConfig, mask_radius_fraction
 from nunatak.reconstruct.consensus import ConsensusConfig, ConsensusState, PolarImages
 from nunatak.reconstruct.model import Model
+from nunatak.reconstruct.screening import sound_images
 
 
 class Outcome(StrEnum):
@@ -193,7 +194,13 @@ class Context:
         """Rows that starts never learn from, so that their evidence is honest: a tenth, at most 500."""
         count = len(self.cache)
         size = held_out_size(count)
-        return torch.randperm(count, generator=self.generator(11))[:size].sort().values.to(self.device)
+        order = torch.randperm(count, generator=self.generator(11)).to(self.device)
+        return order[self.sound[order]][:size].sort().values
+
+    @cached_property
+    def sound(self) -> Tensor:
+        """(n,) bool: particles that maps are made from, see nunatak.reconstruct.screening."""
+        return self.cache.share.agreed(sound_images(self.cache, self.noise_variance))
 
     @cached_property
     def halves(self) -> Tensor:

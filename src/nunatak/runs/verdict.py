@@ -90,6 +90,12 @@ def particle_warnings(
             )
         if resolution_A < 2.1 * cache.pixel_size_A:
             warnings.append("The half-sets agree up to the pixel size: a smaller pixel would show more.")
+    left_out = next((r["left_out"] for r in state.history if r.get("left_out")), 0.0)
+    if left_out:
+        warnings.append(
+            f"{left_out:.0%} of the images have the spectrum of ice, dirt or edges and took no part in the "
+            "maps; nunatakJunk says which show no molecule."
+        )
     alone = lone_winner(state)
     if alone is not None and state.outcome is not Outcome.NO_STRUCTURE:
         warnings.append(alone)

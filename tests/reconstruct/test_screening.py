@@ -29,8 +29,9 @@ def sound(cache: ImageCache) -> torch.Tensor:
 def test_junk_is_left_out_and_most_molecules_are_kept(fraction: float) -> None:
     cache, truth = simulated(junk_fraction=fraction, contrast_sd=0.15)
     kept = sound(cache)
+    # Measured 0.05 and 0.01 of the junk, 0.975 and 0.955 of the molecules.
     assert float(kept[truth.junk].float().mean()) < 0.1
-    assert float(kept[~truth.junk].float().mean()) > 0.75
+    assert float(kept[~truth.junk].float().mean()) > 0.93
 
 
 @pytest.mark.parametrize("motion", ["rigid", "assembly"])

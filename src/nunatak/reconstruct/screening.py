@@ -1,8 +1,8 @@
 """Which images show a molecule at all, by their spectra alone: the others take no part in maps.
 
 Ice, dirt and edges have no power where the molecule's detail is. As there are no maps to ask before the first
-start, images are divided into two classes by their power per shell, each a normal density with a spectrum of
-its own; one of them is junk where it has hardly any power beyond the lowest shells (docs/decisions/0019).
+start, images are divided into classes by their power per shell, each a normal density with a spectrum of
+its own, but that junk has noise alone beyond the lowest shells (docs/decisions/0019).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from nunatak.particles.cache import ImageCache
 SHELLS = 20
 LOWEST = 3
 """Shells that dirt and edges have power in as well."""
-LEAST_SHARE = 0.03
-"""Fewer images than this share are not worth the doubt."""
+LEAST_SHARE = 0.06
+"""Fewer images than this share are not worth the doubt: they may be the smallest state of an assembly."""
 LEAST_SEPARATION = 6.0
 """Of molecules' mean power from junk's, in standard deviations of an image of noise: less is chance."""
 _UPDATES = 60

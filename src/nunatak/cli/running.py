@@ -35,13 +35,17 @@ class RunOptions(MachineOptions, MemoryConfig, EngineConfig, InputConfig):
 def run_job(words: list[str], command: Command, about: str) -> Result | None:
     """Parse, run, write the report; how it went."""
     options = parse(RunOptions, words, command, about, _defaults(words, command))
+    engine = fields_of(options, EngineConfig)
+    if command == "reconstruct" and engine.counts_latents:
+        # One map is what the command is for; latents are there for the asking.
+        engine = engine.model_copy(update={"latent_dim": 0})
     job = JobConfig(
         command=command,
         device=options.device,
         threads=options.threads,
         memory=fields_of(options, MemoryConfig),
         input=fields_of(options, InputConfig),
-        engine=fields_of(options, EngineConfig),
+        engine=engine,
     )
     execute(job, options.output)
     return conclude(options.output) if is_first() else None

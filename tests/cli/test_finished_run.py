@@ -223,7 +223,9 @@ def test_evaluate_refuses(heterogeneous_run: Path, tmp_path: Path) -> None:
 
 def test_reconstruct_with_true_poses(simulated: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    succeed("reconstruct", simulated / "truth.star", "-o", run, "--latent-dim", 0, *TINY)
+    succeed("reconstruct", simulated / "truth.star", "-o", run, *TINY)
+    # One map is what the command is for.
+    assert json.loads((run / "summary.json").read_text())["latent_dim"] == 0
     figures = json.loads(succeed("evaluate", run, "--truth", simulated).out)
     assert figures["rot_median_deg"] < 0.01
     assert figures["shift_median_A"] < 0.01

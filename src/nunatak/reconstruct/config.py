@@ -36,6 +36,12 @@ class CoreParameters(BaseModel):
         60, ge=5, description="Updates of a start before the weaker half of them is dropped."
     )
     start_batch: int = Field(200, ge=1, description="Images per update of a start.")
+    assignment: Literal["soft", "hard"] = Field(
+        "soft", description="Starts sum over all poses of an image, or take its best one."
+    )
+    annealing: bool = Field(
+        True, description="What a start's map does not explain yet counts as noise in its posteriors."
+    )
     radius_start_px: int = Field(
         14, ge=4, description="Fourier radius at which a start begins, Fourier pixels."
     )

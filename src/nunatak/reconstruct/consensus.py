@@ -42,6 +42,12 @@ class ConsensusConfig:
     shift_extent_px: float = 4.5
     shift_step_px: float = 1.5
     mask_radius_fraction: float = 0.42
+    hard: bool = False
+    annealed: bool = True
+
+
+# Of a posterior of which hardly anything but the best pose is left.
+_COLD = 1e-3
 
 
 class PolarImages:
@@ -163,7 +169,12 @@ def radius_at(update: int, config: ConsensusConfig) -> int:
 
 
 def expect(
-    state: ConsensusState, images: PolarImages, rows: Tensor, radius_px: int, annealed: bool = False
+    state: ConsensusState,
+    images: PolarImages,
+    rows: Tensor,
+    radius_px: int,
+    annealed: bool = False,
+    temperature: float = 1.0,
 ) -> Iterator[tuple[Tensor, MarginalSums, Tensor]]:
     """Posterior sums of those of some images that are held here against a state's map, in chunks that fit
     the processor's caches.
@@ -180,7 +191,7 @@ def expect(
     factor = state.noise_factor if annealed else None
     for part in images.share.tiles(rows, images.at_once):
         batch = images.batch(part, radius_px, factor)
-        found = marginal_step(bank, batch, trials)
+        found = marginal_step(bank, batch, trials, temperature)
         residual = images.ring_residual(batch, found, bank.base)
         yield part, found, residual if factor is None else residual * factor
 
@@ -202,7 +213,8 @@ def consensus_update(
     sums = share.once(state.sums.scaled(config.decay))
     evidence, moment = 0.0, 0.0
     residual = torch.zeros_like(state.noise_factor)
-    for part, found, rest in expect(state, images, rows, radius, annealed=True):
+    temperature = _COLD if config.hard else 1.0
+    for part, found, rest in expect(state, images, rows, radius, config.annealed, temperature):
         sums = _insert(sums, found, images.grid, plane)
         evidence += float(found.log_evidence.sum()) / len(rows)
         moment += found.shift_moment / len(rows)

@@ -97,7 +97,11 @@ def group_states(model: Model, context: Context, radius_px: int, most: int = 32)
     """
     power = model.maps.mean(0)[1:].flatten(1).norm(dim=1)
     scaled = model.candidates.latents * power
-    positions = scaled.cpu().numpy()
+    # Junk lies in places of its own, and groups of it have no map.
+    sound = torch.arange(len(scaled), device=scaled.device)
+    if model.sound is not None:
+        sound = sound[model.sound]
+    positions = scaled[sound].cpu().numpy()
     count = min(most, len(positions) // _LEAST_PARTICLES, len(np.unique(positions, axis=0)))
     if count < 2:
         return None
@@ -107,7 +111,7 @@ def group_states(model: Model, context: Context, radius_px: int, most: int = 32)
     groups = torch.nonzero(sizes >= _LEAST_PARTICLES // 5).flatten()
     if len(groups) < 2:
         return None
-    members = [torch.nonzero(labels == group).flatten() for group in groups]
+    members = [sound[labels == group] for group in groups]
     centres = torch.stack([scaled[rows].mean(0) for rows in members])
     plain = without_latents(model)
     pairs = [_state_map(plain, context, rows, radius_px) for rows in members]

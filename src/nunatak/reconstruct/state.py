@@ -122,6 +122,8 @@ def starts_config(config: EngineConfig, plane: HalfPlane, pixel_size_A: float, c
         shift_extent_px=config.shift_extent_px * box / 64,
         shift_step_px=config.shift_step_px * box / 64,
         mask_radius_fraction=mask_radius_fraction(config, extent_A),
+        hard=config.assignment == "hard",
+        annealed=config.annealing,
     )
 
 

@@ -124,3 +124,29 @@ def test_states_that_cannot_be_told_apart_are_not_grouped() -> None:
     spread = replace(candidates, latents=torch.randn(count, 2, generator=torch.Generator().manual_seed(0)))
     few = replace(model, candidates=spread[torch.arange(300)])
     assert group_states(few, context, 3) is None  # type: ignore[arg-type]
+
+
+def test_junk_makes_no_groups() -> None:
+    """Three hundred sound particles are too few for groups, however many images of junk lie beside them."""
+    count = 900
+    latents = torch.randn(count, 2, generator=torch.Generator().manual_seed(0))
+    candidates = Candidates(
+        torch.eye(3).repeat(count, 1, 1),
+        torch.zeros(count, 2),
+        torch.ones(count),
+        latents,
+        torch.arange(count),
+    )
+    model = Model(
+        torch.ones(1, 3, 8, 8, 8),
+        3,
+        torch.zeros(3, 4),
+        candidates,
+        torch.zeros(count, 2, 2),
+        torch.ones(4),
+        torch.zeros(count),
+        torch.zeros(count),
+        torch.arange(count) < 300,
+    )
+    context = SimpleNamespace(config=EngineConfig(latent_dim=2), device=torch.device("cpu"))
+    assert group_states(model, context, 3) is None  # type: ignore[arg-type]

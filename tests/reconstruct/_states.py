@@ -42,6 +42,9 @@ def check_close(found: Any, expected: Any, tolerance: float) -> None:
     mine, theirs = dict(tensors_of(found)), dict(tensors_of(expected))
     assert mine.keys() == theirs.keys()
     for path, tensor in theirs.items():
+        if tensor.dtype is torch.bool:
+            assert torch.equal(mine[path].cpu(), tensor.cpu()), path
+            continue
         size = float(tensor.abs().max()) if tensor.numel() else 0.0
         torch.testing.assert_close(mine[path], tensor, rtol=0, atol=tolerance * size, msg=path)
 

@@ -24,7 +24,7 @@ LARGEST_ON_A_GPU = Tiles(ingest=2048, local=1 << 16, search=512)
 # Sums of a curved landscape's maps may take so much, or as much as the linear model's.
 _MOST_FUNCTION_BYTES = 1_500_000_000
 # Compiled kernels, and what the allocator keeps.
-_OVERHEAD_BYTES = 280_000_000
+_OVERHEAD_BYTES = 420_000_000
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class Workload:
     box_px, radius_px : int
         Of the images; the largest radius that maps may reach.
     latent_dim : int
+    functions : int
+        Wanted, of the latent, for maps along the landscape.
     consensus : ConsensusConfig or None
         Parameters of the global search; None where poses are given.
     """
@@ -48,6 +50,13 @@ class Workload:
     radius_px: int
     latent_dim: int
     consensus: ConsensusConfig | None
+    functions: int = 0
+
+    @property
+    def channels(self) -> int:
+        """Most maps that are solved for together."""
+        fitting = functions_that_fit(self.functions, self.radius_px, self.latent_dim)
+        return 1 + max(self.latent_dim, fitting)
 
 
 @dataclass(frozen=True)
@@ -91,11 +100,11 @@ def predict(work: Workload, tiles: Tiles, on_disk: bool, base_bytes: int) -> Mem
         "reading": tile * (28 * work.box_px**2 + 60 * samples),
         "polar images": 0,
         # Model before and after a pass, and its parts: rotation, shift, scale, latents, covariance, evidence.
-        "particles": 3 * 4 * work.total * (16 + work.latent_dim + work.latent_dim**2),
+        "particles": 3 * 4 * work.total * (16 + work.channels + work.channels**2),
         "search step": 0,
         # model.particle_sums: samples and CTF of a tile, their angle, phase, product and square.
-        "local step": local * reached * 48 + _sums(work.radius_px, 1 + work.latent_dim),
-        "maps": _maps(work.radius_px, 1 + work.latent_dim, work.box_px),
+        "local step": local * reached * 48 + _sums(work.radius_px, work.channels),
+        "maps": _maps(work.radius_px, work.channels, work.box_px),
     }
     if work.consensus is not None:
         parts |= _search(work, work.consensus, tiles)

@@ -155,7 +155,9 @@ def _workload(job: JobConfig, particles: Particles, group: Group) -> Workload:
     plane, pixel_A = sample_plane(particles), particles.pixel_size_A
     limit_px = limit_radius_px(job.engine, plane.radius_px, plane.box_px * pixel_A)
     search = starts_config(job.engine, plane, pixel_A, len(particles)) if job.command == "abinit" else None
-    return Workload(end - first, len(particles), plane.box_px, limit_px, job.engine.most_latents, search)
+    latents = job.engine.most_latents
+    functions = job.engine.landscape_functions if latents else 0
+    return Workload(end - first, len(particles), plane.box_px, limit_px, latents, search, functions)
 
 
 def _sentence(plan: MemoryPlan, place: CachePlace | None, particles: Particles) -> str:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from nunatak.geometry.rotations import geodesic_deg
 from nunatak.geometry.so3_grid import tangent_offsets
@@ -20,12 +19,13 @@ from nunatak.reconstruct.model import (
     maximize,
     noise_from_residuals,
     with_maps,
+    without_latents,
 )
 from nunatak.reconstruct.orient import local_prior, pose_confidence, pure_noise_objective, start_radius
 from nunatak.reconstruct.second_look import look_again
 from nunatak.reconstruct.state import Context, Outcome, RunState
 from nunatak.search.local import LocalPrior
-from nunatak.volumes.fsc import first_shell_below, resolution_A, shell_correlation
+from nunatak.volumes.fsc import first_shell_below, resolution_A
 from nunatak.volumes.maps import working_box
 
 COUNTED = "dimensions"
@@ -217,7 +217,13 @@ def settle_pass(state: RunState, context: Context) -> RunState:
 
 
 def finish_radius(model: Model, context: Context) -> int:
-    """Radius of the last maps: past where the half-sets agree, so that the FSC is seen to fall."""
+    """Radius of the last maps: past where the half-sets agree, so that the FSC is seen to fall.
+
+    Where they agree as far as the present maps reach, means alone are made as far as the images go.
+    """
+    if first_shell_below(model.correlation[0], 0.143) >= model.radius_px < context.limit_px:
+        mean = without_latents(model)
+        model = maximize(mean, context.cache, context.limit_px, context.mask_fraction, False, (0, 0))
     return _supported_radius(model, context, 0.143, 8)
 
 
@@ -231,26 +237,12 @@ def last_maps(model: Model, context: Context, radius_px: int) -> tuple[Model, Mo
     return with_maps(model, sums, grid, True, _LAST_POWERS), with_maps(model, sums, grid, False, (0, 0))
 
 
-def _with_mean(model: Model, curved: Tensor) -> Model:
-    """The model with the mean that smooth functions of the latent leave, less of which is motion."""
-    means = curved.view(len(model.maps), -1, *model.maps.shape[2:])[:, :1]
-    maps = torch.cat([means, model.maps[:, 1:]], 1)
-    if len(maps) == 1:
-        return replace(model, maps=maps)
-    correlation = shell_correlation(maps[0], maps[1])
-    return replace(model, maps=maps, correlation=correlation)
-
-
 def finish_pass(state: RunState, context: Context) -> RunState:
     """Maps as far as the limit, confidence and junk probability of every particle."""
     if state.model is None:
         return state
     radius = finish_radius(state.model, context)
     whole, model = last_maps(state.model, context, radius)
-    if LANDSCAPE in state.kept:
-        whole, model = (
-            _with_mean(m, state.kept[LANDSCAPE][n]) for m, n in ((whole, "maps"), (model, "halves"))
-        )
     confidence, evidence = pose_confidence(whole, context)
     junk = junk_probability(evidence, context, start_radius(context))
     outcome = state.outcome if state.outcome is not Outcome.RUNNING else _outcome(state)

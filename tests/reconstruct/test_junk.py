@@ -6,8 +6,8 @@ from functools import lru_cache
 
 import pytest
 import torch
+from _small_runs import small_context, true_model
 from sklearn.metrics import roc_auc_score
-from tests.reconstruct._small_runs import small_context, true_model
 
 from nunatak.particles.cache import build_cache
 from nunatak.reconstruct.junk import STRENGTHS, random_image_evidence

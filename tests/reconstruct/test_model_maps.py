@@ -21,8 +21,9 @@ from nunatak.reconstruct.model import (
     noise_from_residuals,
     smooth_correlation,
 )
+from nunatak.reconstruct.passes import finish_radius
 from nunatak.search.local import LocalPrior
-from nunatak.volumes.fsc import shell_correlation
+from nunatak.volumes.fsc import first_shell_below, shell_correlation
 from nunatak.volumes.maps import change_box, soft_sphere
 from nunatak.volumes.wiener import block_shells, empty_sums, solve_blocks
 
@@ -189,3 +190,14 @@ def test_noise_is_the_residual_per_sample_and_unseen_shells_stay() -> None:
     torch.testing.assert_close(found[1:6], variance[1:])
     assert found[6:].tolist() == [9.0, 9.0]
     assert found[0] == found[1]
+
+
+def test_last_maps_reach_as_far_as_half_sets_agree_not_as_far_as_the_maps_at_hand() -> None:
+    cache, truth = small_set(particles=300, box_px=32, snr=1.0)
+    context = small_context(cache)
+    short = maximize(true_model(context, truth, 4), cache, 4, context.mask_fraction, False, (0, 0))
+    assert first_shell_below(short.correlation[0], 0.143) >= short.radius_px
+    far = maximize(short, cache, context.limit_px, context.mask_fraction, False, (0, 0))
+    fallen = first_shell_below(far.correlation[0], 0.143)
+    assert fallen > 4 + 8  # what the maps at hand and the margin alone would allow
+    assert finish_radius(short, context) == min(fallen + 8, context.limit_px)

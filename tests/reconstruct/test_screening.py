@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.reconstruct._small_runs import small_context, small_set, true_model
+from _small_runs import small_context, small_set, true_model
 
 from nunatak.particles.cache import ImageCache, build_cache
 from nunatak.particles.truth import Truth

@@ -171,7 +171,9 @@ def particle_sums(model: Model, cache: ImageCache, radius_px: int, rows: Tensor)
             images.plane.frequencies,
             sums.shape,
         )
-        sums = sums + FourierSums(numerator, denominator, radius_px)
+        # In place: the sums of a large box are the largest thing in memory.
+        sums.numerator.add_(numerator)
+        sums.denominator.add_(denominator)
     return cache.share.total(sums)
 
 

@@ -156,7 +156,9 @@ def particle_sums(model: Model, cache: ImageCache, radius_px: int, rows: Tensor)
         rows = rows[model.sound[rows]]
     weights = 2 / model.noise_variance
     turn = 2 * torch.pi / cache.plane.box_px
-    sums = empty_sums(radius_px, 1 + model.latent_dim, device=weights.device)
+    # Maps may still be those of before there were latents.
+    channels = 1 + model.candidates.latents.shape[1]
+    sums = empty_sums(radius_px, channels, device=weights.device)
     for part in cache.share.tiles(rows, cache.tiles.local):
         images = images_within(cache, part, radius_px)
         w = weights[images.plane.shells]

@@ -11,7 +11,7 @@ from _small_runs import small_context, small_set
 
 from nunatak.core.fourier import fourier_map, real_map
 from nunatak.geometry.rotations import rotation_from_vector
-from nunatak.reconstruct import starts
+from nunatak.reconstruct import consensus, starts
 from nunatak.reconstruct.consensus import ConsensusState, radius_at
 from nunatak.reconstruct.starts import (
     agreed,
@@ -208,3 +208,28 @@ def test_spherical_average_is_radial_and_keeps_the_mean_of_shells(box: int) -> N
     turned = found.rot90(1, (1, 2)) if box % 2 else None
     if turned is not None:
         torch.testing.assert_close(turned, found)
+
+
+@pytest.mark.parametrize("assignment", ["soft", "hard"])
+@pytest.mark.parametrize("annealing", [True, False])
+def test_starts_weigh_poses_as_they_are_told(
+    assignment: str, annealing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hard start gives each image to its best pose; one without annealing takes the noise as it is."""
+    run = small_context(small_set()[0], assignment=assignment, annealing=annealing)
+    weights, told = [], []
+    real = consensus.expect
+
+    def watched(state, images, rows, radius_px, annealed=False, temperature=1.0):
+        told.append(annealed)
+        for part, found, rest in real(state, images, rows, radius_px, annealed, temperature):
+            weights.append(found.best_weight)
+            yield part, found, rest
+
+    monkeypatch.setattr(consensus, "expect", watched)
+    learning = torch.arange(len(run.cache))
+    start = consensus.random_start(run.polar, run.consensus, learning, run.generator(1))
+    consensus.consensus_update(start, run.polar, run.consensus, learning)
+    assert told == [annealing]
+    sharp = float(torch.cat(weights).median())
+    assert sharp > 0.99 if assignment == "hard" else sharp < 0.9

@@ -9,7 +9,7 @@ import torch
 
 from nunatak.geometry.rotations import geodesic_deg
 from nunatak.geometry.so3_grid import tangent_offsets
-from nunatak.latent.subspace import Gauge, whitening_gauge
+from nunatak.latent.subspace import whitening_gauge
 from nunatak.reconstruct.junk import junk_probability
 from nunatak.reconstruct.model import (
     Model,
@@ -108,11 +108,7 @@ def settled(state: RunState, tolerance_deg: float = 0.15, least: int = 4) -> boo
 
 def with_gauge(model: Model) -> Model:
     """The same model with latents centred, white and on principal axes (convention 10)."""
-    return in_gauge(model, whitening_gauge(model.posterior, model.maps.mean(0)))
-
-
-def in_gauge(model: Model, gauge: Gauge) -> Model:
-    """The same model with the latents of another gauge."""
+    gauge = whitening_gauge(model.posterior, model.maps.mean(0))
     posterior = gauge.latents(model.posterior)
     return replace(
         model,

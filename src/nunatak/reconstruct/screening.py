@@ -33,10 +33,11 @@ def image_powers(cache: ImageCache, shells: int) -> Tensor:
     return cache.share.joined(torch.cat(parts))
 
 
-def junk_by_spectrum(powers: Tensor, counts: Tensor, noise_variance: Tensor) -> tuple[Tensor, Tensor]:
-    """Expectation-maximisation of three classes: junk, of no power but noise's in the detail, and two others.
+def junk_by_spectrum(powers: Tensor, counts: Tensor, noise_variance: Tensor) -> Tensor:
+    """(n,) probability of junk, by expectation-maximisation of it and two classes of molecules.
 
-    The two have spectra of their own, because views and defoci differ; junk has where the lowest shells are.
+    Junk has no power but noise's beyond the lowest shells. The other two have spectra of their own, because
+    views and defoci differ.
 
     Parameters
     ----------
@@ -44,22 +45,18 @@ def junk_by_spectrum(powers: Tensor, counts: Tensor, noise_variance: Tensor) -> 
     counts : (shells,)
         Samples of an image in each shell.
     noise_variance : (shells,) float32
-
-    Returns
-    -------
-    (n,) probability of junk, and (3, shells) mean power of a sample in the classes
     """
     detail = (powers / noise_variance)[:, LOWEST:].sum(1)
     rank = detail.argsort().argsort().to(powers) / len(powers)
     shares = torch.softmax(-((rank[:, None] - rank.new_tensor([0.0, 0.5, 1.0])) ** 2) / 0.05, 1)
-    number, spectra = counts.to(powers), noise_variance.expand(3, -1)
+    number = counts.to(powers)
     for _ in range(_UPDATES):
         total = shares.sum(0).clamp(min=1e-6)
         spectra = torch.maximum((shares.T @ powers) / (total[:, None] * number), noise_variance)
         spectra[0, LOWEST:] = noise_variance[LOWEST:]
         fit = -(powers @ (1 / spectra).T) - spectra.log() @ number + (total / total.sum()).log()
         shares = torch.softmax(fit, 1)
-    return shares[:, 0], spectra
+    return shares[:, 0]
 
 
 def sound_images(cache: ImageCache, noise_variance: Tensor) -> Tensor:
@@ -71,8 +68,7 @@ def sound_images(cache: ImageCache, noise_variance: Tensor) -> Tensor:
         return everyone
     counts = torch.bincount(cache.plane.shells, minlength=shells + 1)[1 : shells + 1]
     noise = noise_variance[1 : shells + 1]
-    junk, _ = junk_by_spectrum(powers, counts, noise)
-    kept = junk < 0.5
+    kept = junk_by_spectrum(powers, counts, noise) < 0.5
     if not LEAST_SHARE < 1 - float(kept.float().mean()) < 1 - LEAST_SHARE:
         return everyone
     excess = (powers[kept].mean(0) / counts / noise - 1)[LOWEST:].mean()

@@ -152,8 +152,8 @@ def test_bad_particles(
 
 
 OPTIONS = [
-    ("--latent-dim 99", "--latent-dim"),
-    ("--latent-dim many", "--latent-dim"),
+    ("--latent-dim 99", "--latent-dim should be 'auto' or less than or equal to 16 (got 99)"),
+    ("--latent-dim many", "no type matching {auto}|INT could be instantiated from ['many'];"),
     ("--recipe nosuch", "nosuch"),
     ("--resolution-limit-A 1e6", "--resolution-limit-A"),
     ("--resolution-limit-A 0.1", "--resolution-limit-A"),

@@ -78,9 +78,13 @@ def parse(
 
 def option_problem(error: ValidationError) -> str:
     """The first problem of a model as one sentence about an option."""
-    problem = error.errors()[0]
-    name = "--" + "-".join(str(part) for part in problem["loc"]).replace("_", "-")
+    problem, *others = error.errors()
+    # An option that takes a word or a number has a problem with each; the last part of the place is the kind.
+    kinds = [other for other in others if other["loc"][:-1] == problem["loc"][:-1] != ()]
+    place = problem["loc"][:-1] if kinds else problem["loc"]
+    name = "--" + "-".join(str(part) for part in place).replace("_", "-")
     expected = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    expected += "".join(" or " + kind["msg"].removeprefix("Input should be ") for kind in kinds)
     return f"{name} {expected} (got {problem['input']!r})."
 
 
@@ -94,6 +98,7 @@ def _sentence(box: str, model: type[BaseModel], command: str) -> str:
         names = [line.strip() for line in said[1:] if len(line) - len(line.lstrip()) == 5]
         return f"{' and '.join(names)} must be given; see `nunatak {command} --help`."
     text = " ".join(line.strip() for line in said).replace("Error parsing ", "")
+    text = text.partition("Got errors:")[0].rstrip()
     return f"{text.rstrip('.')}{_nearest(text, model)}; see `nunatak {command} --help`."
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from _commands import TINY, call, particle_lines, start, succeed
+from _commands import TINY, call, particle_lines, same_results, start, succeed
 
 from nunatak.runs.checkpoint import load_checkpoint
 
@@ -56,17 +56,6 @@ def heterogeneous_run(
 
 def words(simulated: Path, run: Path, *more: object) -> list[object]:
     return ["abinit", simulated / "particles.star", "-o", run, "--latent-dim", 1, *TINY, *more]
-
-
-def same_results(run: Path, other: Path) -> bool:
-    same = particle_lines(run) == particle_lines(other)
-    for name in ("latents.npy", "latents_covariance.npy", "mean.mrc", "half1.mrc", "fsc.csv"):
-        first, second = (folder / name for folder in (run, other))
-        if name.endswith(".mrc"):  # the header tells the time
-            same &= first.read_bytes()[1024:] == second.read_bytes()[1024:]
-        else:
-            same &= first.read_bytes() == second.read_bytes()
-    return same
 
 
 def wait_until(reached: Callable[[], bool], what: str) -> None:
@@ -117,16 +106,6 @@ def check_kill(simulated: Path, reference: Path, run: Path, moment: tuple[int, f
 
 @pytest.mark.parametrize("moment", random_moments(2, 0), ids=lambda moment: f"pass{moment[0]}")
 def test_killed_and_resumed(
-    moment: tuple[int, float], simulated: Path, heterogeneous_run: Path, tmp_path: Path
-) -> None:
-    check_kill(simulated, heterogeneous_run, tmp_path / "run", moment)
-
-
-@pytest.mark.truth
-@pytest.mark.parametrize(
-    "moment", random_moments(50, 1), ids=lambda moment: f"pass{moment[0]}-{moment[1]:.3f}"
-)
-def test_killed_at_many_moments(
     moment: tuple[int, float], simulated: Path, heterogeneous_run: Path, tmp_path: Path
 ) -> None:
     check_kill(simulated, heterogeneous_run, tmp_path / "run", moment)

@@ -10,7 +10,9 @@ from nunatak.core.fourier import half_plane
 from nunatak.geometry.rotations import random_rotations, rotation_from_vector
 from nunatak.projection import kernels, operator, slices
 from nunatak.projection.gridding import block_from_maps
+from nunatak.projection.insertion import insertion_threads
 from nunatak.projection.operator import Projector
+from nunatak.volumes.wiener import empty_sums
 
 
 def setting(box: int = 15, radius: int = 6, count: int = 9) -> tuple[Tensor, Tensor, torch.Generator]:
@@ -56,12 +58,35 @@ def test_insert_moments_kernel_agrees_with_the_reference(latent_dim: int) -> Non
     powers = white(9, len(frequencies), generator=generator, complex_values=False).abs()
     first = white(9, 1 + latent_dim, generator=generator, complex_values=False)
     moments = (first, slices.packed_products(first) + 0.1)
-    shape = slices.block_shape(6, 2)
-    fast = kernels.insert_moments((samples, powers), moments, rotations, frequencies, 2, shape)
-    slow = slices.insert_moments((samples, powers), moments, rotations, frequencies, 2, shape)
-    for ours, theirs in zip(fast, slow, strict=True):
-        assert ours.shape == theirs.shape
+    begun = empty_sums(6, 1 + latent_dim)
+    begun.numerator[3, 3, 3], begun.denominator[3, 3, 3] = 2j, 5.0
+    found = []
+    for added in (kernels.insert_moments, slices.insert_moments):
+        sums = begun.numerator.clone(), begun.denominator.clone()
+        added((samples, powers), moments, rotations, frequencies, 2, sums)
+        found.append(sums)
+    for ours, theirs, before in zip(*found, (begun.numerator, begun.denominator), strict=True):
+        assert not torch.equal(theirs, before)
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_threads_insert_what_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each but the first in a block of its own, as many as there is room for."""
+    frequencies, rotations, generator = setting()
+    samples = white(9, len(frequencies), generator=generator)
+    moments = torch.ones(9, 1), torch.ones(9, 1)
+    found = []
+    for threads in (1, 3):
+        monkeypatch.setattr("numba.get_num_threads", lambda threads=threads: threads)
+        sums = empty_sums(6, 1)
+        inside = (sums.numerator, sums.denominator)
+        kernels.insert_moments((samples, samples.abs()), moments, rotations, frequencies, 2, inside)
+        found.append(sums)
+    assert insertion_threads(10, 9) == 3
+    assert insertion_threads(10, 2) == 2
+    assert insertion_threads(10**9, 9) == 1
+    torch.testing.assert_close(found[0].numerator, found[1].numerator, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found[0].denominator, found[1].denominator, rtol=1e-4, atol=1e-4)
 
 
 def test_kernels_take_what_is_not_contiguous_and_no_rotations_at_all() -> None:

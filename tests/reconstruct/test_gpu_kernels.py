@@ -20,7 +20,7 @@ from nunatak.search.normal_equations import normal_equations
 from nunatak.search.polar import polar_plane
 from nunatak.search.slice_bank import slice_bank
 from nunatak.volumes.maps import soft_sphere
-from nunatak.volumes.wiener import FourierSums, relative_ridge, solve_maps
+from nunatak.volumes.wiener import empty_sums, relative_ridge, solve_maps
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
@@ -80,12 +80,12 @@ def test_slices_and_sums() -> None:
     weighted = here[..., 0].contiguous(), torch.rand(IMAGES, len(plane), generator=draw(6))
     first = torch.cat([torch.ones(IMAGES, 1), own.latents], 1)
     moments = first, slices.packed_products(first)
-    shape = slices.block_shape(RADIUS, 2)
-    expected = operator.insert_moments(weighted, moments, own.rotations, plane.frequencies, shape)
-    found = operator.insert_moments(*to_device((weighted, moments), GPU), there[1].rotations, there[2], shape)
+    sums, on_gpu = (empty_sums(RADIUS, 1 + LATENTS, device=device) for device in (CPU, GPU))
+    expected, found = ((both.numerator, both.denominator) for both in (sums, on_gpu))
+    operator.insert_moments(weighted, moments, own.rotations, plane.frequencies, expected)
+    operator.insert_moments(*to_device((weighted, moments), GPU), there[1].rotations, there[2], found)
     for mine, theirs in zip(found, expected, strict=True):
         assert relative(mine, theirs) < 1e-5
-    sums = FourierSums(*expected, RADIUS)
     ridge = relative_ridge(sums, 0.1)
     maps = solve_maps(sums, ridge, RADIUS, 2 * RADIUS + 2)
     assert relative(solve_maps(*to_device((sums, ridge), GPU), RADIUS, 2 * RADIUS + 2), maps) < 1e-4

@@ -12,7 +12,6 @@ from nunatak.geometry.rotations import geodesic_deg, rotation_from_vector
 from nunatak.geometry.so3_grid import tangent_offsets
 from nunatak.reconstruct.model import (
     SearchPlan,
-    correlation_ridge,
     expect,
     full_correlation,
     half_sums,
@@ -22,6 +21,7 @@ from nunatak.reconstruct.model import (
     smooth_correlation,
 )
 from nunatak.reconstruct.passes import finish_radius
+from nunatak.reconstruct.solving import correlation_ridge
 from nunatak.search.local import LocalPrior
 from nunatak.volumes.fsc import first_shell_below, shell_correlation
 from nunatak.volumes.maps import change_box, soft_sphere

@@ -24,7 +24,7 @@ _WIDTH_IN_SPACING = 1.5
 _LEAST_SINGULAR = 0.3
 # Particles that the functions are found from.
 _SAMPLED = 20_000
-_AT_ONCE = 16_384
+_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,11 @@ class Landscape:
     def functions(self, latents: Tensor) -> Tensor:
         """(n, k) values of the functions at (n, q) latents."""
         # Memberships of all latents at once would be the largest thing in memory.
-        parts = [self._memberships(some) @ self.combination for some in latents.split(_AT_ONCE)]
+        parts = [self.memberships(some) @ self.combination for some in latents.split(_AT_ONCE)]
         return torch.cat(parts) - self.offset
 
-    def _memberships(self, latents: Tensor) -> Tensor:
+    def memberships(self, latents: Tensor) -> Tensor:
+        """(n, m) weights of the nodes at (n, q) latents; each latent's add up to 1."""
         apart = torch.cdist(latents @ self.metric, self.nodes @ self.metric)
         return torch.softmax(-0.5 * (apart / self.width) ** 2, 1)
 
@@ -82,26 +83,38 @@ def landscape_of(
     apart = torch.cdist(nodes @ metric, nodes @ metric).fill_diagonal_(float("inf"))
     spacing = float(apart.amin(1).median()) if len(nodes) > 1 else 0.0
     width = max(WIDTH_IN_NOISE, _WIDTH_IN_SPACING * spacing)
-    alone = torch.eye(len(nodes), device=means.device)
-    plain = Landscape(nodes, metric, width, alone, alone.new_zeros(len(nodes)))
-    memberships = plain.functions(means)
-    values, vectors = _singular(memberships)
+    plain = Landscape(nodes, metric, width, means.new_zeros(len(nodes), 0), means.new_zeros(0))
+    held, squares = _moments(plain, means)
+    values, vectors = _singular(held, squares)
     kept = min(most_functions, int((values[1:] > _LEAST_SINGULAR).sum()))
     if not kept:
         return None
-    combination = vectors[:, 1 : kept + 1] / (memberships.sum(0).sqrt()[:, None])
-    values_there = memberships @ combination
+    combination = vectors[:, 1 : kept + 1] / (held.sqrt()[:, None])
+    found = replace(plain, combination=combination.float(), offset=means.new_zeros(kept))
+    values_there = found.functions(means)
     scale = values_there.std(0).clamp(min=1e-12)
-    return replace(plain, combination=combination / scale, offset=values_there.mean(0) / scale)
+    return replace(found, combination=found.combination / scale, offset=values_there.mean(0) / scale)
 
 
-def _singular(memberships: Tensor) -> tuple[Tensor, Tensor]:
+def _moments(landscape: Landscape, means: Tensor) -> tuple[Tensor, Tensor]:
+    """(m,) sums of memberships over latents and (m, m) sums of their products, float64."""
+    count = len(landscape.nodes)
+    held = means.new_zeros(count, dtype=torch.float64)
+    products = means.new_zeros(count, count, dtype=torch.float64)
+    for some in means.split(_AT_ONCE):
+        memberships = landscape.memberships(some).double()
+        held += memberships.sum(0)
+        products += memberships.T @ memberships
+    return held.clamp(min=1e-12), products
+
+
+def _singular(held: Tensor, products: Tensor) -> tuple[Tensor, Tensor]:
     """Falling singular values, and vectors, of memberships over the roots of what the nodes hold.
 
     The first is 1 and belongs to the constant.
     """
-    scaled = memberships.double() / memberships.double().sum(0).clamp(min=1e-12).sqrt()
-    squares, vectors = torch.linalg.eigh(scaled.T @ scaled)
+    root = held.sqrt()
+    squares, vectors = torch.linalg.eigh(products / (root[:, None] * root))
     # The sign of an eigenvector is the library's choice; here its largest entry is positive.
     vectors = vectors * torch.sign(vectors.gather(0, vectors.abs().argmax(0, keepdim=True)))
-    return squares.clamp(min=0).sqrt().flip(0).float(), vectors.flip(1).float()
+    return squares.clamp(min=0).sqrt().flip(0), vectors.flip(1)

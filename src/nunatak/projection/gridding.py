@@ -24,15 +24,6 @@ def interpolation_window(box_px: int, padding: int, device: torch.device = CPU) 
     return (axis[:, None, None] * axis[None, :, None] * axis[None, None, :]).float()
 
 
-def _block_indices(
-    radius_px: int, padding: int, padded_px: int, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(z, y, x) indices of a block's voxels in an rfft of the padded box; out of range ones wrap."""
-    reach = padding * radius_px + 1
-    full = torch.arange(-reach, reach + 1, device=device) % padded_px
-    return full, full, torch.arange(reach + 1, device=device)
-
-
 def _phase(padded_px: int, box_px: int, reach: int, device: torch.device) -> Tensor:
     """exp(2 pi i q (box // 2) / padded) for q in -reach..reach: moves the origin to voxel box // 2."""
     q = torch.arange(-reach, reach + 1, device=device, dtype=torch.float64)
@@ -47,21 +38,29 @@ def block_from_maps(maps: Tensor, radius_px: int, padding: int = 2) -> Tensor:
     -------
     (2 r + 1, 2 r + 1, r + 1, c) complex64
     """
-    box = maps.shape[-1]
+    window = interpolation_window(maps.shape[-1], padding, maps.device)
+    shape = block_shape(radius_px, padding)
+    block = torch.zeros(*shape, len(maps), dtype=torch.complex64, device=maps.device)
+    # One map at a time: what a padded transform takes, and not that for every channel.
+    for channel, one in enumerate(maps):
+        layers = _padded_transform(one / window, shape[2] - 1, padding)
+        block[:, :, : layers.shape[2], channel] = layers
+    return block
+
+
+def _padded_transform(volume: Tensor, reach: int, padding: int) -> Tensor:
+    """The transform of a padded (d, d, d) map within reach of the zero frequency; half of it along x.
+
+    Axis by axis, what is zero before and what is not wanted after left out: a third of the work.
+    """
+    box, device = volume.shape[-1], volume.device
     padded = padding * box
-    window = interpolation_window(box, padding, maps.device)
-    transform = torch.fft.rfftn(maps / window, s=(padded,) * 3, dim=(-3, -2, -1)) / box
-    z, y, x = _block_indices(radius_px, padding, padded, maps.device)
-    keep = x <= padded // 2
-    cut = transform[:, z][:, :, y][:, :, :, x[keep]]
-    block = torch.zeros(
-        len(maps), *block_shape(radius_px, padding), dtype=torch.complex64, device=maps.device
-    )
-    block[..., : int(keep.sum())] = cut
-    reach = len(x) - 1
-    phase = _phase(padded, box, reach, maps.device)
-    block *= phase[:, None, None] * phase[None, :, None] * phase[None, None, reach:]
-    return block.permute(1, 2, 3, 0).contiguous()
+    phase = _phase(padded, box, reach, device) / box ** (1 / 3)
+    within = min(reach, padded // 2) + 1
+    q = torch.arange(-reach, reach + 1, device=device) % padded
+    along_x = torch.fft.rfft(volume, n=padded, dim=2)[..., :within] * phase[reach : reach + within]
+    along_y = torch.fft.fft(along_x, n=padded, dim=1)[:, q] * phase[:, None]
+    return torch.fft.fft(along_y, n=padded, dim=0)[q] * phase[:, None, None]
 
 
 @lru_cache(maxsize=16)
@@ -99,23 +98,25 @@ def maps_from_block(block: Tensor, box_px: int, padding: int = 2) -> Tensor:
     block_from_maps gives the map over the window squared. The adjoint of block_from_maps, with respect to the
     whole transform and not its half, is this times padding^3 * box.
     """
-    reach = block.shape[2] - 1
-    padded = padding * box_px
+    window = interpolation_window(box_px, padding, block.device)
+    maps = torch.empty(block.shape[-1], box_px, box_px, box_px, device=block.device)
+    for channel, volume in enumerate(maps):
+        torch.div(_cropped_inverse(block[..., channel], box_px, padding), window, out=volume)
+    return maps
+
+
+def _cropped_inverse(block: Tensor, box_px: int, padding: int) -> Tensor:
+    """(d, d, d) inverse transform of one channel's block inside the unpadded box, axis by axis."""
+    reach, padded = block.shape[2] - 1, padding * box_px
     # The outermost layer of a block only serves interpolation; inside the padded box it may not exist.
     limit = min(reach, (padded - 1) // 2)
-    keep = slice(reach - limit, reach + limit + 1)
-    phase = _phase(padded, box_px, reach, block.device).conj()
-    turned = block.permute(3, 0, 1, 2) * (
-        phase[:, None, None] * phase[None, :, None] * phase[None, None, reach:]
-    )
+    inner = slice(reach - limit, reach + limit + 1)
+    phase = _phase(padded, box_px, limit, block.device).conj() * box_px ** (1 / 3)
     q = torch.arange(-limit, limit + 1, device=block.device) % padded
-    full = torch.zeros(
-        block.shape[-1], padded, padded, padded // 2 + 1, dtype=torch.complex64, device=block.device
-    )
-    rows = torch.zeros(
-        block.shape[-1], padded, 2 * limit + 1, limit + 1, dtype=torch.complex64, device=block.device
-    )
-    rows[:, q] = turned[:, keep, keep, : limit + 1]
-    full[:, :, q, : limit + 1] = rows
-    real = torch.fft.irfftn(full, s=(padded,) * 3, dim=(-3, -2, -1)) * box_px
-    return real[:, :box_px, :box_px, :box_px] / interpolation_window(box_px, padding, block.device)
+    layers = block.new_zeros(padded, 2 * limit + 1, limit + 1)
+    layers[q] = block[inner, inner, : limit + 1] * phase[:, None, None]
+    rows = block.new_zeros(box_px, padded, limit + 1)
+    rows[:, q] = torch.fft.ifft(layers, dim=0)[:box_px] * phase[:, None]
+    del layers
+    lines = torch.fft.ifft(rows, dim=1)[:, :box_px] * phase[limit:]
+    return torch.fft.irfft(lines, n=padded, dim=2)[..., :box_px]

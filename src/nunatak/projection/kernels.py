@@ -2,18 +2,19 @@
 
 Blocks are walked as flat float32 arrays, channels innermost, so that one set of indices and weights serves
 all channels and the compiler can use vector registers. Unsigned indices keep numba from testing for negative
-ones. Insertion gives every thread a block of its own: CPUs have no atomic addition of floats.
+ones. Insertion gives every thread but the first a block of its own: CPUs have no atomic addition of floats.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from numba import njit, prange
 from torch import Tensor
+
+from nunatak.projection.insertion import insertion_threads
 
 _FAST: dict[str, Any] = {"fastmath": True, "cache": True, "error_model": "numpy"}
 _u8 = np.uint64
@@ -100,15 +101,20 @@ def _insert(values, shape, rotations, frequencies, floats, odd_sign, out):  # ty
 
 
 @njit(parallel=True, **_FAST)
-def _moments(values, powers, first, second, shape, rotations, frequencies, numerator, denominator):  # type: ignore[no-untyped-def]
+def _moments(  # type: ignore[no-untyped-def]
+    values, powers, first, second, shape, rotations, frequencies,
+    numerator, denominator, more_numerators, more_denominators,
+):  # fmt: skip
     reach, stride_y, stride_z = shape[2] - 1, shape[2], shape[1] * shape[2]
-    threads, channels, products = len(numerator), first.shape[1], second.shape[1]
+    threads, channels, products = 1 + len(more_numerators), first.shape[1], second.shape[1]
     corners = np.empty(8, np.uint64)
     for dz in range(2):
         for dy in range(2):
             for dx in range(2):
                 corners[4 * dz + 2 * dy + dx] = _u8(dz * stride_z + dy * stride_y + dx)
     for t in prange(threads):
+        top = numerator if t == 0 else more_numerators[t - 1]
+        bottom = denominator if t == 0 else more_denominators[t - 1]
         weight = np.empty(8, np.float32)
         for p in range(t, len(rotations), threads):
             for n in range(len(frequencies)):
@@ -125,12 +131,12 @@ def _moments(values, powers, first, second, shape, rotations, frequencies, numer
                     voxel = q + corners[corner]
                     o = voxel * _u8(2 * channels)
                     for c in range(channels):
-                        numerator[t, o + _u8(2 * c)] += w * real * first[p, c]
-                        numerator[t, o + _u8(2 * c + 1)] += w * imaginary * first[p, c]
+                        top[o + _u8(2 * c)] += w * real * first[p, c]
+                        top[o + _u8(2 * c + 1)] += w * imaginary * first[p, c]
                     o = voxel * _u8(products)
                     w *= powers[p, n]
                     for c in range(products):
-                        denominator[t, o + _u8(c)] += w * second[p, c]
+                        bottom[o + _u8(c)] += w * second[p, c]
 
 
 def _floats(tensor: Tensor) -> np.ndarray:
@@ -170,8 +176,7 @@ def insert_block(
     """See nunatak.projection.slices.insert_block."""
     floats = values.shape[-1] * (2 if values.is_complex() else 1)
     size = shape[0] * shape[1] * shape[2] * floats
-    # One private block per thread costs memory: large blocks are shared out among fewer threads.
-    threads = max(1, min(numba.get_num_threads(), len(rotations), int(4e8 // size)))
+    threads = insertion_threads(size, len(rotations))
     out = np.zeros((threads, size), np.float32)
     scaled = frequencies.float() * padding
     odd = _COMPLEX_ODD if values.is_complex() else _NONE_ODD
@@ -194,25 +199,32 @@ def insert_moments(
     rotations: Tensor,
     frequencies: Tensor,
     padding: int,
-    shape: tuple[int, int, int],
-) -> tuple[Tensor, Tensor]:
+    sums: tuple[Tensor, Tensor],
+) -> None:
     """See nunatak.projection.slices.insert_moments."""
-    channels, products = moments[0].shape[1], moments[1].shape[1]
-    voxels = shape[0] * shape[1] * shape[2]
-    threads = max(
-        1, min(numba.get_num_threads(), len(rotations), int(4e8 // (voxels * (2 * channels + products))))
-    )
-    numerator = np.zeros((threads, voxels * 2 * channels), np.float32)
-    denominator = np.zeros((threads, voxels * products), np.float32)
+    numerator, denominator = (_own_floats(block) for block in sums)
+    more = insertion_threads(len(numerator) + len(denominator), len(rotations)) - 1
+    more_numerators = np.zeros((more, len(numerator)), np.float32)
+    more_denominators = np.zeros((more, len(denominator)), np.float32)
     scaled = frequencies.float() * padding
     _moments(
         weighted[0].contiguous().numpy(),
         *(_floats(t) for t in (weighted[1], *moments)),
-        tuple(shape),
+        tuple(sums[0].shape[:3]),
         _floats(rotations),
         _floats(scaled),
         numerator,
         denominator,
+        more_numerators,
+        more_denominators,
     )
-    complex_sum = torch.from_numpy(numerator.sum(0)).view(*shape, channels, 2)
-    return torch.view_as_complex(complex_sum), torch.from_numpy(denominator.sum(0)).view(*shape, products)
+    for one, other in zip(more_numerators, more_denominators, strict=True):
+        numerator += one
+        denominator += other
+
+
+def _own_floats(block: Tensor) -> np.ndarray:
+    """The memory of a contiguous block as flat float32, to be written to."""
+    real = torch.view_as_real(block) if block.is_complex() else block
+    flat: np.ndarray = real.view(-1).numpy()
+    return flat

@@ -31,43 +31,25 @@ def insert_moments(
     moments: tuple[Tensor, Tensor],
     rotations: Tensor,
     frequencies: Tensor,
-    shape: tuple[int, int, int],
+    sums: tuple[Tensor, Tensor],
     padding: int = 2,
-) -> tuple[Tensor, Tensor]:
-    """See nunatak.projection.slices.insert_moments; the Friedel mates on the plane x = 0 are added."""
+) -> None:
+    """See nunatak.projection.slices.insert_moments; slices.complete_plane is due when all is added."""
     if devices.is_compiled(weighted[0]):
-        sums = kernels.insert_moments(weighted, moments, rotations, frequencies, padding, shape)
-    else:
-        sums = _insert_in_parts(weighted, moments, rotations, frequencies, padding, shape)
-    return slices.complete_plane(sums[0]), slices.complete_plane(sums[1])
-
-
-def _insert_in_parts(
-    weighted: tuple[Tensor, Tensor],
-    moments: tuple[Tensor, Tensor],
-    rotations: Tensor,
-    frequencies: Tensor,
-    padding: int,
-    shape: tuple[int, int, int],
-) -> tuple[Tensor, Tensor]:
-    """slices.insert_moments with no more rows at a time than fit into the device's memory."""
+        kernels.insert_moments(weighted, moments, rotations, frequencies, padding, sums)
+        return
     channels, products = moments[0].shape[1], moments[1].shape[1]
     # Per sample: values and weights, and those of eight corners; coordinates, fractions and indices.
     row_bytes = len(frequencies) * (80 * channels + 40 * products + 200)
-    numerator = weighted[0].new_zeros(*shape, channels)
-    denominator = weighted[1].new_zeros(*shape, products)
     for part in _parts(len(rotations), devices.rows_that_fit(row_bytes, rotations.device)):
-        some = slices.insert_moments(
+        slices.insert_moments(
             (weighted[0][part], weighted[1][part]),
             (moments[0][part], moments[1][part]),
             rotations[part],
             frequencies,
             padding,
-            shape,
+            sums,
         )
-        numerator += some[0]
-        denominator += some[1]
-    return numerator, denominator
 
 
 def _parts(count: int, size: int) -> list[slice]:

@@ -101,12 +101,12 @@ def insert_block(
 def complete_plane(block: Tensor) -> Tensor:
     """Add to the plane x = 0 what the Friedel mates of the samples bring there.
 
-    A sample close to that plane has a mate on its other side which the half block does not hold.
+    A sample close to that plane has a mate on its other side which the half block does not hold. In place:
+    a second block would be among the largest things in memory.
     """
-    block = block.clone()
     plane = block[:, :, 0]
     mate = plane.flip(0, 1)
-    block[:, :, 0] = plane + (mate.conj() if block.is_complex() else mate)
+    plane.add_(mate.conj() if block.is_complex() else mate)
     return block
 
 
@@ -155,9 +155,9 @@ def insert_moments(
     rotations: Tensor,
     frequencies: Tensor,
     padding: int,
-    shape: tuple[int, int, int],
-) -> tuple[Tensor, Tensor]:
-    """Sums of images times latent moments, and of CTF^2 times their second moments.
+    sums: tuple[Tensor, Tensor],
+) -> None:
+    """Add images times latent moments, and CTF^2 times their second moments, to the sums of a volume.
 
     Parameters
     ----------
@@ -165,15 +165,10 @@ def insert_moments(
         Centred images times CTF, and CTF^2, both over the noise variance.
     moments : (n, c) and (n, c (c + 1) / 2) float32
         E[(a, a z)] and the packed E[(a, a z)(a, a z)^T] of each image.
-
-    Returns
-    -------
-    numerator : (*shape, c) complex64
-    denominator : (*shape, c (c + 1) / 2) float32
+    sums : (z, y, x, c) complex64 and (z, y, x, c (c + 1) / 2) float32
+        What is added to, contiguous; the plane x = 0 is left one-sided, see complete_plane.
     """
-    values = weighted[0][..., None] * moments[0][:, None]
-    powers = weighted[1][..., None] * moments[1][:, None]
-    return (
-        insert_block(values, rotations, frequencies, padding, shape),
-        insert_block(powers, rotations, frequencies, padding, shape),
-    )
+    depth, height, width = sums[0].shape[:3]
+    for samples, factors, block in zip(weighted, moments, sums, strict=True):
+        values = samples[..., None] * factors[:, None]
+        block.add_(insert_block(values, rotations, frequencies, padding, (depth, height, width)))

@@ -15,18 +15,19 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
+from nunatak.core.collective import ALONE, Group
 from nunatak.geometry.rotations import geodesic_deg
 from nunatak.geometry.so3_grid import rotation_grid
 from nunatak.reconstruct.frame_fit import smooth_motion
 from nunatak.reconstruct.model import (
     Model,
-    correlation_ridge,
     full_correlation,
     particle_sums,
     smooth_correlation,
     without_latents,
 )
 from nunatak.reconstruct.orient import start_radius
+from nunatak.reconstruct.solving import correlation_ridge
 from nunatak.reconstruct.state import Context, RunState
 from nunatak.volumes.alignment import (
     Motion,
@@ -129,24 +130,28 @@ def _wide_rotations(like: Tensor) -> Tensor:
     return torch.cat([identity, grid[geodesic_deg(grid, identity) < _WIDEST_DEG]])
 
 
-def _seed_pair(maps: Tensor, shares: Tensor, rotations: Tensor) -> tuple[int, int, Motion] | None:
+def _seed_pair(
+    maps: Tensor, shares: Tensor, rotations: Tensor, group: Group
+) -> tuple[int, int, Motion] | None:
     """Two states far apart and the motion of the second that lets most stand still; None where none helps."""
     apart = 1 - maps.flatten(1) @ maps.flatten(1).T
     weight = torch.minimum(shares[:, None], shares[None]).clamp(max=0.05)
     order = torch.triu(apart * weight, 1).flatten().argsort(descending=True)[:_PAIRS]
     best, gain = None, _LEAST_GAIN
-    for place in order.tolist():
+    # Which pairs are tried, and which is taken, must not drift apart among the processes.
+    for place in group.agreed(order).tolist():
         first, second = divmod(place, len(maps))
-        motion, _ = match(maps[first], maps[second], rotations, (7.5, 3.75, 1.9, 1.0))
+        motion, _ = match(maps[first], maps[second], rotations, (7.5, 3.75, 1.9, 1.0), group)
         moved = move_maps(maps[second : second + 1], motion)
         now = still_fraction(torch.stack([maps[first], moved[0]])) - still_fraction(maps[[first, second]])
         turned = float(geodesic_deg(motion.rotations, torch.eye(3).to(maps)[None]))
+        now, turned = group.agreed((now, turned))
         if now > gain and turned > _LEAST_TURN_DEG:
             best, gain = (first, second, motion), now
     return best
 
 
-def still_frames(states: States, radius_px: int) -> Motion | None:
+def still_frames(states: States, radius_px: int, group: Group = ALONE) -> Motion | None:
     """The motion of each state's map into one frame; None where the states share a frame already."""
     coarse_px = max(4, round(0.8 * radius_px))
     coarse, fine = (
@@ -154,25 +159,29 @@ def still_frames(states: States, radius_px: int) -> Motion | None:
         for radius in (coarse_px, radius_px)
     )
     rotations = _wide_rotations(coarse)
-    seed = _seed_pair(coarse, states.shares, rotations)
+    seed = _seed_pair(coarse, states.shares, rotations, group)
     if seed is None:
         return None
     first, second, motion = seed
     found = no_motion(len(coarse), coarse)
     found.rotations[second], found.shifts_px[second] = motion.rotations[0], motion.shifts_px[0]
-    found = _matched_to_still(coarse, states.shares, found, [first, second], rotations)
+    found = _matched_to_still(coarse, states.shares, found, [first, second], (rotations, group))
     ratio = fine.shape[-1] / coarse.shape[-1]
     found = Motion(found.rotations, found.shifts_px * ratio)
     everyone = list(range(len(fine)))
     for _ in range(2):
-        found = _matched_to_still(fine, states.shares, found, everyone, None)
+        found = _matched_to_still(fine, states.shares, found, everyone, (None, group))
     return Motion(found.rotations, found.shifts_px * (states.maps.shape[-1] / fine.shape[-1]))
 
 
 def _matched_to_still(
-    maps: Tensor, shares: Tensor, motion: Motion, members: list[int], rotations: Tensor | None
+    maps: Tensor, shares: Tensor, motion: Motion, members: list[int], tried: tuple[Tensor | None, Group]
 ) -> Motion:
-    """Every state matched to the still parts of some; over given rotations, or near where it is."""
+    """Every state matched to the still parts of some; over given rotations, or near where it is.
+
+    The processes of a group share out the rotations that are tried.
+    """
+    rotations, group = tried
     moved = move_maps(maps[members], Motion(motion.rotations[members], motion.shifts_px[members]))
     mean = torch.einsum("k,kzyx->zyx", shares[members] / shares[members].sum(), moved)
     target = still_parts(moved) * mean
@@ -182,7 +191,7 @@ def _matched_to_still(
             continue
         own = motion.rotations[state : state + 1] if rotations is None else rotations
         steps = (4.0, 2.0, 1.0) if rotations is None else (7.5, 3.75, 1.9, 1.0)
-        best, _ = match(target, maps[state], own, steps)
+        best, _ = match(target, maps[state], own, steps, group)
         turned[state], shifted[state] = best.rotations[0], best.shifts_px[0]
     return Motion(turned, shifted)
 
@@ -214,7 +223,7 @@ def frame_pass(state: RunState, context: Context) -> RunState:
     model = state.oriented
     radius = max(4, min(start_radius(context), model.radius_px))
     states = group_states(model, context, radius)
-    motion = None if states is None else still_frames(states, radius)
+    motion = None if states is None else still_frames(states, radius, context.cache.share)
     if states is not None and motion is not None and len(states.maps) >= 2 * (1 + model.latent_dim):
         motion = smooth_motion(states.centres, states.shares, motion)
     record = {"radius_px": radius, "frame_turn_deg": 0.0}

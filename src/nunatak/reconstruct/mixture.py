@@ -23,11 +23,11 @@ from nunatak.projection.operator import insert_block
 from nunatak.reconstruct import parts, searching
 from nunatak.reconstruct.config import EngineConfig
 from nunatak.reconstruct.model import (
-    correlation_ridge,
     full_correlation,
     images_within,
     smooth_correlation,
 )
+from nunatak.reconstruct.solving import correlation_ridge
 from nunatak.reconstruct.stages import PoseSource, Recipe, Stage
 from nunatak.reconstruct.state import Context, RunState
 from nunatak.search.candidates import without_deviation

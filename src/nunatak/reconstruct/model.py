@@ -8,23 +8,19 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from nunatak.core.collective import ALONE, Group
 from nunatak.latent.subspace import LatentPosterior, moments
 from nunatak.particles.cache import ImageCache
 from nunatak.projection.gridding import block_from_maps
 from nunatak.projection.operator import insert_moments
+from nunatak.projection.slices import complete_plane
+from nunatak.reconstruct.solving import System, solve_systems
 from nunatak.search.candidates import LATENT, Candidates, ImageSamples
 from nunatak.search.local import LocalFit, LocalPrior, LocalSearch, best_of, neighbours
 from nunatak.volumes.fsc import shell_correlation
 from nunatak.volumes.local_filter import locally_filtered
 from nunatak.volumes.maps import soft_sphere, working_box
-from nunatak.volumes.wiener import (
-    FourierSums,
-    block_shells,
-    diagonal_positions,
-    empty_sums,
-    shell_means,
-    solve_maps,
-)
+from nunatak.volumes.wiener import FourierSums, empty_sums
 
 
 @dataclass(frozen=True)
@@ -124,7 +120,7 @@ def expect(
     """
     every = torch.arange(len(cache), device=cache.samples.device)
     weights = 2 / model.noise_variance
-    parts: list[tuple[Tensor, LocalFit]] = []
+    parts: list[tuple[Tensor, Candidates, tuple[Tensor, Tensor, Tensor]]] = []
     done = 0
     for half, maps in enumerate(model.maps):
         block = block_from_maps(maps, max(plan.radius_px, 2))
@@ -132,22 +128,27 @@ def expect(
         for rows in cache.share.tiles(chosen, max(64, cache.tiles.local // len(plan.turns))):
             search = LocalSearch(block, images_within(cache, rows, plan.radius_px), weights, plan.prior)
             start = replace(model.candidates[rows], rows=every[: len(rows)])
-            parts.append((rows, search_from(search, start, plan)))
+            fit = search_from(search, start, plan)
+            # Not the whole covariance, which is the largest thing that a fit has.
+            latent = fit.covariance[:, LATENT, LATENT].clone()
+            parts.append((rows, fit.candidates, (latent, fit.log_evidence, fit.power)))
             done += len(rows) * cache.share.size
             progress(min(done, len(cache)))
-    order = torch.argsort(torch.cat([rows for rows, _ in parts]))
-    join = lambda get: torch.cat([get(fit) for _, fit in parts])[order]  # noqa: E731
+    order = torch.argsort(torch.cat([rows for rows, *_ in parts]))
     found = Candidates(
-        join(lambda f: f.candidates.rotations),
-        join(lambda f: f.candidates.shifts_px),
-        join(lambda f: f.candidates.scales),
-        join(lambda f: f.candidates.latents),
+        *(torch.cat([getattr(own, name) for _, own, _ in parts])[order] for name in _FOUND),
         cache.share.mine(every),
     )
-    own = found, join(lambda f: f.covariance[:, LATENT, LATENT]), join(lambda f: f.log_evidence)
+    covariance, evidence, power = (
+        torch.cat(column)[order] for column in zip(*(rest for *_, rest in parts), strict=True)
+    )
+    own = found, covariance, evidence
     candidates, covariances, log_evidence = cache.share.joined(own)
     moved = replace(model, candidates=candidates, covariances=covariances, log_evidence=log_evidence)
-    return moved, join(lambda f: f.power)
+    return moved, power
+
+
+_FOUND = ("rotations", "shifts_px", "scales", "latents")
 
 
 def particle_sums(model: Model, cache: ImageCache, radius_px: int, rows: Tensor) -> FourierSums:
@@ -166,16 +167,16 @@ def particle_sums(model: Model, cache: ImageCache, radius_px: int, rows: Tensor)
         angle = -turn * (own.shifts_px @ images.plane.frequencies.float().T)
         centred = images.samples * torch.polar(images.transfer * w, angle)
         posterior = LatentPosterior(own.latents, model.covariances[part])
-        numerator, denominator = insert_moments(
+        # In place: the sums of a large box are the largest thing in memory.
+        insert_moments(
             (centred, images.transfer**2 * w),
             moments(posterior, own.scales),
             own.rotations,
             images.plane.frequencies,
-            sums.shape,
+            (sums.numerator, sums.denominator),
         )
-        # In place: the sums of a large box are the largest thing in memory.
-        sums.numerator.add_(numerator)
-        sums.denominator.add_(denominator)
+    complete_plane(sums.numerator)
+    complete_plane(sums.denominator)
     return cache.share.total(sums)
 
 
@@ -197,22 +198,6 @@ def without_latents(model: Model) -> Model:
         candidates=replace(model.candidates, latents=model.candidates.latents[:, :0]),
         covariances=model.covariances[:, :0, :0],
     )
-
-
-def correlation_ridge(sums: FourierSums, correlation: Tensor) -> Tensor:
-    """(radius + 2, c) prior precision with which the filtered map has the signal-to-noise that an FSC says.
-
-    weight (1 - F) / F per shell, as in RELION (Scheres 2012, eq. 8 with tau^2 from the FSC).
-    """
-    device = sums.denominator.device
-    shells = block_shells(sums.radius_px, sums.padding, device)
-    diagonal = sums.denominator[..., diagonal_positions(sums.channels, device)]
-    means = shell_means(diagonal, shells, sums.radius_px + 2)
-    f = means.new_zeros(sums.radius_px + 2, sums.channels)
-    known = min(correlation.shape[1], sums.radius_px + 2)
-    f[:known] = correlation[:, :known].T
-    f = f.clamp(0.001, 0.9999)
-    return torch.maximum(means, 1e-3 * means[1:-1].amax(0)) * (1 - f) / f
 
 
 def smooth_correlation(correlation: Tensor) -> Tensor:
@@ -238,7 +223,7 @@ def maximize(
     """New maps from the current poses and latents, and the FSC between half-sets; see with_maps."""
     sums = half_sums(model, cache, radius_px)
     box = min(working_box(radius_px), cache.plane.box_px)
-    return with_maps(model, sums, (box, mask_radius_fraction), joined, filter_powers)
+    return with_maps(model, sums, (box, mask_radius_fraction), joined, filter_powers, cache.share)
 
 
 def with_maps(
@@ -247,6 +232,7 @@ def with_maps(
     grid: tuple[int, float],
     joined: bool,
     filter_powers: tuple[int, int] = (1, 1),
+    group: Group = ALONE,
 ) -> Model:
     """The model with the maps that the half-sets' sums give, and the FSC between these.
 
@@ -258,29 +244,26 @@ def with_maps(
         One model from all particles instead of one per half-set.
     filter_powers : (int, int)
         Of the local filter, of the mean and of the components; (0, 0) for half-maps that are to be compared.
+    group : Group
+        Processes that have these sums, and share out the work.
     """
     first, second = sums
     box, mask_radius_fraction = grid
-    channels, radius_px, device = first.channels, first.radius_px, model.noise_variance.device
+    radius_px, device = first.radius_px, model.noise_variance.device
     mask = soft_sphere(box, mask_radius_fraction * box, max(2.0, 0.04 * box), device)
-
-    def solved(sums: FourierSums, correlation: float) -> Tensor:
-        flat = torch.full((channels, radius_px + 2), correlation, device=device)
-        return solve_maps(sums, correlation_ridge(sums, flat), radius_px, box) * mask
-
     # An equal prior for the comparison: it must not make the halves agree. Maps are filtered afterwards, so
     # theirs is only to hold what no image has seen.
-    halves = torch.stack([solved(first, 0.5), solved(second, 0.5)])
+    systems = [
+        *(System((first,), 0.5), System((second,), 0.5)),
+        *([System((first, second), 0.95)] if joined else [System((first,), 0.9), System((second,), 0.9)]),
+    ]
+    solved = solve_systems(systems, box, group).mul_(mask)
+    halves, maps = solved[:2], solved[2:].clone()
     correlation = shell_correlation(halves[0], halves[1])
-    maps = (
-        solved(first + second, 0.95)[None]
-        if joined
-        else torch.stack([solved(first, 0.9), solved(second, 0.9)])
-    )
     if any(filter_powers):  # the mask again, because bands reach beyond it
-        powers = torch.full((channels, 1, 1, 1), filter_powers[1], device=device)
+        powers = torch.full((first.channels, 1, 1, 1), filter_powers[1], device=device)
         powers[0] = filter_powers[0]
-        maps = locally_filtered(maps, halves, radius_px, joined, powers) * mask
+        maps = locally_filtered(maps, halves, radius_px, joined, powers, group).mul_(mask)
     return replace(model, maps=maps, radius_px=radius_px, correlation=correlation)
 
 

@@ -230,7 +230,9 @@ def last_maps(model: Model, context: Context, radius_px: int) -> tuple[Model, Mo
     """
     sums = half_sums(model, context.cache, radius_px)
     grid = min(working_box(radius_px), context.cache.plane.box_px), context.mask_fraction
-    return with_maps(model, sums, grid, True, _LAST_POWERS), with_maps(model, sums, grid, False, (0, 0))
+    group = context.cache.share
+    whole = with_maps(model, sums, grid, True, _LAST_POWERS, group)
+    return whole, with_maps(model, sums, grid, False, (0, 0), group)
 
 
 def finish_pass(state: RunState, context: Context) -> RunState:

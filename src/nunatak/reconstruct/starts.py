@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nunatak.core.collective import ALONE, Group
 from nunatak.reconstruct.consensus import (
     ConsensusConfig,
     ConsensusState,
@@ -108,7 +109,7 @@ def _record(start: ConsensusState, label: int, context: Context) -> dict[str, An
     }
 
 
-def agreement(first: ConsensusState, second: ConsensusState, radius_px: int) -> float:
+def agreement(first: ConsensusState, second: ConsensusState, radius_px: int, group: Group = ALONE) -> float:
     """Mean FSC of two aligned maps over the upper two thirds of a radius; 0 below 10 Fourier pixels.
 
     At low frequencies blobs agree whatever they are: starts on pure noise reach 0.3 at radius 14, starts that
@@ -116,7 +117,7 @@ def agreement(first: ConsensusState, second: ConsensusState, radius_px: int) -> 
     """
     if radius_px < _LEAST_RADIUS_PX:
         return 0.0
-    curve = aligned_correlation(first.maps[0], second.maps[0], radius_px)
+    curve = aligned_correlation(first.maps[0], second.maps[0], radius_px, group)
     return float(curve[radius_px // 3 :].mean())
 
 
@@ -127,7 +128,7 @@ def open_pass(state: RunState, context: Context) -> RunState:
     start = random_start(context.polar, context.consensus, _learning(context), generator)
     start = _advanced(start, label, context)
     radius = context.consensus.radius_start_px
-    shared = [agreement(start, other, radius) for other in state.starts]
+    shared = [agreement(start, other, radius, context.cache.share) for other in state.starts]
     record = {**_record(start, label, context), "agreement": max(shared, default=0.0)}
     return replace(
         state,

@@ -85,7 +85,7 @@ def write_results(folder: Path, particles: Particles, cache: ImageCache, report:
     box, pixel = cache.plane.box_px, cache.pixel_size_A
     whole = state.maps if state.maps is not None else model.maps.mean(0)
     hand = mirrored if flip else (lambda maps: maps)
-    whole, pair = hand(change_box(whole, box)), hand(change_box(model.maps, box))
+    whole, pair = hand(change_box(whole, box)), hand(change_box(model.maps[:, :1], box))
     write_map(folder / "mean.mrc", whole[0].numpy(), pixel)
     if len(pair) == 2:
         write_map(folder / "half1.mrc", pair[0, 0].numpy(), pixel)

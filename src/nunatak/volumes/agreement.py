@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nunatak.core.collective import ALONE, Group
 from nunatak.geometry.so3_grid import rotation_grid
 from nunatak.volumes.alignment import match, move_maps, whitened
 from nunatak.volumes.fsc import shell_correlation
@@ -14,7 +15,7 @@ from nunatak.volumes.maps import change_box, mirrored, working_box
 _SEARCH_RADIUS_PX = 6
 
 
-def aligned_correlation(first: Tensor, second: Tensor, radius_px: int) -> Tensor:
+def aligned_correlation(first: Tensor, second: Tensor, radius_px: int, group: Group = ALONE) -> Tensor:
     """FSC of two maps once the second is turned, shifted and if need be mirrored onto the first.
 
     Parameters
@@ -22,6 +23,8 @@ def aligned_correlation(first: Tensor, second: Tensor, radius_px: int) -> Tensor
     first, second : (d, d, d)
     radius_px : int
         Fourier radius up to which they are compared.
+    group : Group
+        Processes that have the same maps, and share out the rotations that are tried.
 
     Returns
     -------
@@ -36,8 +39,8 @@ def aligned_correlation(first: Tensor, second: Tensor, radius_px: int) -> Tensor
     white = whitened(fine, radius_px, trust)
     scores, curves = [], []
     for hand in (1, 2):
-        near, _ = match(coarse[0], coarse[hand], rotations, ())
-        motion, score = match(white[0], white[hand], near.rotations, (7.5, 4.0, 2.0))
+        near, _ = match(coarse[0], coarse[hand], rotations, (), group)
+        motion, score = match(white[0], white[hand], near.rotations, (7.5, 4.0, 2.0), group)
         scores.append(score)
         curves.append(shell_correlation(fine[0], move_maps(fine[hand : hand + 1], motion)[0]))
     return curves[0 if scores[0] >= scores[1] else 1][: radius_px + 1]

@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool3d, grid_sample
 
+from nunatak.core.collective import ALONE, Group
 from nunatak.core.fourier import fourier_map, real_map
 from nunatak.geometry.rotations import rotation_from_vector
 from nunatak.geometry.so3_grid import tangent_offsets
 from nunatak.volumes.maps import radius_grid
 
-# Rotations moved and transformed at a time: what a few tens of megabytes hold.
-_CHUNK = 32
+# Voxels of all rotations that are moved and transformed at a time: some seventy bytes of each are held.
+_VOXELS_AT_ONCE = 1_500_000
 # Local agreement at which a place begins to count as still, and over which it counts fully.
 _STILL_FROM, _STILL_OVER = 0.35, 0.35
 
@@ -94,21 +95,28 @@ def best_shifts(reference: Tensor, maps: Tensor, reach_px: int) -> tuple[Tensor,
     return high / maps.flatten(1).norm(dim=1).clamp(min=1e-30), shift.to(maps.dtype)
 
 
-def _matched(reference: Tensor, volume: Tensor, rotations: Tensor) -> tuple[Motion, float]:
+def _matched(reference: Tensor, volume: Tensor, rotations: Tensor, group: Group) -> tuple[Motion, float]:
     """Of several rotations of a map the one that correlates best with a reference, at its best shift."""
-    found = []
-    for part in rotations.split(_CHUNK):
+    reach, share = max(2, volume.shape[-1] // 6), group.share_of(len(rotations))
+    scores, shifts = [volume.new_zeros(0)], [volume.new_zeros(0, 3)]
+    for part in rotations[slice(*share.bounds)].split(max(1, _VOXELS_AT_ONCE // volume.numel())):
         turned = move_maps(volume.expand(len(part), -1, -1, -1), Motion(part, part.new_zeros(len(part), 3)))
-        found.append(best_shifts(reference, turned, max(2, volume.shape[-1] // 6)))
-    scores, shifts = (torch.cat(field) for field in zip(*found, strict=True))
-    best = int(scores.argmax())
+        score, shift = best_shifts(reference, turned, reach)
+        scores.append(score)
+        shifts.append(shift)
+    every, shift = share.joined((torch.cat(scores), torch.cat(shifts)))
+    best = int(every.argmax())
     rotation = rotations[best : best + 1]
     # turned(x - d) = V(Q x - Q d)
-    return Motion(rotation, -(rotation @ shifts[best])), float(scores[best])
+    return Motion(rotation, -(rotation @ shift[best])), float(every[best])
 
 
 def match(
-    reference: Tensor, volume: Tensor, rotations: Tensor, steps_deg: tuple[float, ...]
+    reference: Tensor,
+    volume: Tensor,
+    rotations: Tensor,
+    steps_deg: tuple[float, ...],
+    group: Group = ALONE,
 ) -> tuple[Motion, float]:
     """The motion of one map that brings it onto a reference: the best of some rotations, then refined.
 
@@ -118,15 +126,17 @@ def match(
     rotations : (r, 3, 3)
     steps_deg : tuple of float
         Each refinement tries 19 rotations this far apart around the best so far.
+    group : Group
+        Processes that have the same maps, and share out the rotations.
 
     Returns
     -------
     the motion, and its correlation
     """
-    motion, score = _matched(reference, volume, rotations)
+    motion, score = _matched(reference, volume, rotations, group)
     for step in steps_deg:
         around = rotation_from_vector(tangent_offsets(step)).to(volume) @ motion.rotations
-        motion, score = _matched(reference, volume, around)
+        motion, score = _matched(reference, volume, around, group)
     return motion, score
 
 

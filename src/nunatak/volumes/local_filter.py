@@ -12,20 +12,30 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from nunatak.core.collective import ALONE, Group
 from nunatak.core.fourier import fourier_map, real_map
 from nunatak.volumes.maps import radius_grid
 
 # A narrower window holds too few independent samples for a correlation.
 _LEAST_WINDOW_PX = 2.0
+# Standard deviation of the window over which correlation is taken, as a fraction of the box.
+_WINDOW_FRACTION = 0.047
+# Distance between bands, in Fourier pixels.
+_BAND_PX = 5.0
 
 
 def band_filters(box_px: int, radius_px: int, width_px: float, device: torch.device) -> Iterator[Tensor]:
     """(d, d, d) tent-shaped radial filters that add up to 1 inside the radius, to 0 beyond it."""
     radius = radius_grid(box_px, device)
-    count = max(1, round(radius_px / width_px))
+    count = _band_count(radius_px, width_px)
     spacing = radius_px / count
     for band in range(count + 1):
         yield (1 - (radius / spacing - band).abs()).clamp(min=0) * (radius <= radius_px)
+
+
+def _band_count(radius_px: int, width_px: float) -> int:
+    """Bands beside the one about zero."""
+    return max(1, round(radius_px / width_px))
 
 
 def blurred(fields: Tensor, sigma_px: float) -> Tensor:
@@ -35,7 +45,7 @@ def blurred(fields: Tensor, sigma_px: float) -> Tensor:
 
 
 def local_correlation(first: Tensor, second: Tensor, sigma_px: float) -> Tensor:
-    """(c, d, d, d) correlation of two (c, d, d, d) fields in a Gaussian window around each voxel, 0 to 1."""
+    """(..., d, d, d) correlation of two fields in a Gaussian window around each voxel, 0 to 1."""
     shared = blurred(first * second, sigma_px)
     power = blurred(0.5 * (first**2 + second**2), sigma_px)
     # Far from everything both are rounding errors of the transforms.
@@ -49,8 +59,7 @@ def locally_filtered(
     radius_px: int,
     whole: bool,
     power: int | Tensor = 1,
-    band_px: float = 5.0,
-    window_fraction: float = 0.047,
+    group: Group = ALONE,
 ) -> Tensor:
     """Maps of which every place and band is weighed by the share of its power that is signal (theory eq. 13).
 
@@ -68,17 +77,21 @@ def locally_filtered(
     power : int, or (c, 1, 1, 1) int64 of each map
         Maps are weighed by C to this power: 1 is Wiener's filter; 2 also removes what is left where there is
         nothing, because the F of a small window scatters about zero (docs/decisions/0010).
-    band_px : float
-        Distance between bands, in Fourier pixels.
-    window_fraction : float
-        Standard deviation of the window over which correlation is taken, as a fraction of the box.
+    group : Group
+        Processes that share out the bands of all channels; all have the same maps.
     """
-    box = maps.shape[-1]
-    window_px = max(_LEAST_WINDOW_PX, window_fraction * box)
-    transform, pair = fourier_map(maps), fourier_map(halves)
+    box, channels = maps.shape[-1], maps.shape[-4]
+    window_px = max(_LEAST_WINDOW_PX, _WINDOW_FRACTION * box)
+    powers = torch.as_tensor(power).expand(channels, 1, 1, 1)
     out = torch.zeros_like(maps)
-    for band in band_filters(box, radius_px, band_px, maps.device):
-        first, second = real_map(pair * band)
-        f = local_correlation(first, second, window_px)
-        out += (2 * f / (1 + f) if whole else f) ** power * real_map(transform * band)
-    return out
+    bands = _band_count(radius_px, _BAND_PX) + 1
+    first, end = group.share_of(channels * bands).bounds
+    # One channel at a time: transforms of all of them would be the largest thing in memory.
+    for channel in range(first // bands, -(-end // bands)):
+        transform, pair = fourier_map(maps[..., channel, :, :, :]), fourier_map(halves[:, channel])
+        for band, pass_band in enumerate(band_filters(box, radius_px, _BAND_PX, maps.device)):
+            if first <= channel * bands + band < end:
+                f = local_correlation(*real_map(pair * pass_band), window_px)
+                weight = (2 * f / (1 + f) if whole else f) ** powers[channel]
+                out[..., channel, :, :, :] += weight * real_map(transform * pass_band)
+    return group.total(out)

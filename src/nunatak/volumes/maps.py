@@ -32,14 +32,21 @@ def change_box(maps: Tensor, box_px: int) -> Tensor:
     old = maps.shape[-1]
     if old == box_px:
         return maps
-    transform = fourier_map(maps)
+    flat = maps.reshape(-1, old, old, old)
+    out = torch.stack([_change_one(one, box_px) for one in flat])
+    return out.view(*maps.shape[:-3], box_px, box_px, box_px)
+
+
+def _change_one(volume: Tensor, box_px: int) -> Tensor:
+    """One map on another box: transforms of several at a time would take as much memory as all else."""
+    old, transform = volume.shape[-1], fourier_map(volume)
     small = min(old, box_px)
     # Symmetric about the zero frequency, so that an even Nyquist plane is not kept one-sided.
     half = (small - 1) // 2
     source = slice(old // 2 - half, old // 2 + half + 1)
     target = slice(box_px // 2 - half, box_px // 2 + half + 1)
-    out = transform.new_zeros(*maps.shape[:-3], box_px, box_px, box_px)
-    out[..., target, target, target] = transform[..., source, source, source]
+    out = transform.new_zeros(box_px, box_px, box_px)
+    out[target, target, target] = transform[source, source, source]
     return real_map(out)
 
 

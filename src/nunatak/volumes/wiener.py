@@ -112,7 +112,7 @@ def solve_blocks(sums: FourierSums, ridge: Tensor, radius_px: int) -> Tensor:
         solved = wiener_kernels.solve_packed(sums.numerator, sums.denominator, ridge, shells)
     else:
         solved = reference_solve_packed(sums.numerator, sums.denominator, ridge, shells)
-    return solved * inside[..., None]
+    return solved.mul_(inside[..., None])
 
 
 def reference_solve_packed(numerator: Tensor, denominator: Tensor, ridge: Tensor, shells: Tensor) -> Tensor:

@@ -1,0 +1,13 @@
+"""Among how many threads insertion into a block is shared out: CPUs have no atomic addition of floats."""
+
+from __future__ import annotations
+
+import numba
+
+# Of the private blocks of all threads together: large blocks are shared out among fewer of them.
+_MOST_FLOATS = 400_000_000
+
+
+def insertion_threads(floats: int, images: int) -> int:
+    """Threads that insert images into a block of so many floats; all but the first have one of their own."""
+    return max(1, min(numba.get_num_threads(), images, _MOST_FLOATS // floats))

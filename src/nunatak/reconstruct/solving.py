@@ -1,0 +1,81 @@
+"""Maps from sums: the prior that an FSC stands for, and systems that several processes share out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nunatak.core.collective import Group
+from nunatak.projection.gridding import maps_from_block
+from nunatak.volumes.wiener import (
+    FourierSums,
+    block_shells,
+    diagonal_positions,
+    shell_means,
+    solve_blocks,
+)
+
+
+@dataclass(frozen=True)
+class System:
+    """What maps are solved for.
+
+    Attributes
+    ----------
+    sums : tuple of FourierSums
+        One, or several that are added up.
+    correlation : float
+        FSC, in every shell, that the prior stands for.
+    """
+
+    sums: tuple[FourierSums, ...]
+    correlation: float
+
+
+def solve_systems(systems: Sequence[System], box_px: int, group: Group) -> Tensor:
+    """(k, c, d, d, d) float32 maps of k systems of c channels, which processes share out map by map.
+
+    Parameters
+    ----------
+    group : Group
+        All of its processes have the same sums.
+    """
+    channels, device = systems[0].sums[0].channels, systems[0].sums[0].numerator.device
+    share = group.share_of(channels * len(systems))
+    first, end = share.bounds
+    solved = torch.empty(end - first, box_px, box_px, box_px, device=device)
+    for number in range(first // channels, -(-end // channels)):
+        before = number * channels
+        here = slice(max(first - before, 0), min(end - before, channels))
+        place = slice(before + here.start - first, before + here.stop - first)
+        block = _solved(systems[number])[..., here]
+        solved[place] = maps_from_block(block, box_px, systems[number].sums[0].padding)
+    return share.joined(solved).unflatten(0, (len(systems), channels))
+
+
+def _solved(system: System) -> Tensor:
+    """(z, y, x, c) transforms."""
+    sums = system.sums[0]
+    for other in system.sums[1:]:
+        sums = sums + other
+    flat = torch.full((sums.channels, sums.radius_px + 2), system.correlation, device=sums.denominator.device)
+    return solve_blocks(sums, correlation_ridge(sums, flat), sums.radius_px)
+
+
+def correlation_ridge(sums: FourierSums, correlation: Tensor) -> Tensor:
+    """(radius + 2, c) prior precision with which the filtered map has the signal-to-noise that an FSC says.
+
+    weight (1 - F) / F per shell, as in RELION (Scheres 2012, eq. 8 with tau^2 from the FSC).
+    """
+    device = sums.denominator.device
+    shells = block_shells(sums.radius_px, sums.padding, device)
+    diagonal = sums.denominator[..., diagonal_positions(sums.channels, device)]
+    means = shell_means(diagonal, shells, sums.radius_px + 2)
+    f = means.new_zeros(sums.radius_px + 2, sums.channels)
+    known = min(correlation.shape[1], sums.radius_px + 2)
+    f[:known] = correlation[:, :known].T
+    f = f.clamp(0.001, 0.9999)
+    return torch.maximum(means, 1e-3 * means[1:-1].amax(0)) * (1 - f) / f

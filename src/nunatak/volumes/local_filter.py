@@ -82,7 +82,7 @@ def locally_filtered(
     """
     box, channels = maps.shape[-1], maps.shape[-4]
     window_px = max(_LEAST_WINDOW_PX, _WINDOW_FRACTION * box)
-    powers = torch.as_tensor(power).expand(channels, 1, 1, 1)
+    powers = torch.as_tensor(power, device=maps.device).expand(channels, 1, 1, 1)
     out = torch.zeros_like(maps)
     bands = _band_count(radius_px, _BAND_PX) + 1
     first, end = group.share_of(channels * bands).bounds

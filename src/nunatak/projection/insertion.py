@@ -8,6 +8,9 @@ import numba
 _MOST_FLOATS = 400_000_000
 
 
-def insertion_threads(floats: int, images: int) -> int:
-    """Threads that insert images into a block of so many floats; all but the first have one of their own."""
-    return max(1, min(numba.get_num_threads(), images, _MOST_FLOATS // floats))
+def insertion_threads(floats: int, images: int, threads: int | None = None) -> int:
+    """Threads, of all by default, that insert images into a block of so many floats.
+
+    All but the first have a block of their own.
+    """
+    return max(1, min(threads or numba.get_num_threads(), images, _MOST_FLOATS // floats))

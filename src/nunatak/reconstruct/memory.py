@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from nunatak.core.fourier import half_plane
 from nunatak.geometry.so3_grid import rotation_grid, shift_disk
 from nunatak.particles.cache import Tiles
+from nunatak.projection.insertion import insertion_threads
 from nunatak.projection.slices import block_shape
 from nunatak.reconstruct.consensus import ConsensusConfig
 from nunatak.search.polar import polar_plane
@@ -23,6 +24,8 @@ LARGEST_ON_A_GPU = Tiles(ingest=2048, local=1 << 16, search=512)
 """A GPU is idle between small tiles; its caches are not what tiles are cut for."""
 # Sums of a curved landscape's maps may take so much, or as much as the linear model's.
 _MOST_FUNCTION_BYTES = 1_500_000_000
+# Groups' maps while they are moved into one frame; memberships of some latents in a landscape's nodes.
+_LANDSCAPE_BYTES = 150_000_000
 # Compiled kernels, and what the allocator keeps.
 _OVERHEAD_BYTES = 420_000_000
 
@@ -38,10 +41,12 @@ class Workload:
     box_px, radius_px : int
         Of the images; the largest radius that maps may reach.
     latent_dim : int
-    functions : int
-        Wanted, of the latent, for maps along the landscape.
     consensus : ConsensusConfig or None
         Parameters of the global search; None where poses are given.
+    functions : int
+        Wanted, of the latent, for maps along the landscape.
+    threads : int
+        Of this process.
     """
 
     held: int
@@ -51,6 +56,7 @@ class Workload:
     latent_dim: int
     consensus: ConsensusConfig | None
     functions: int = 0
+    threads: int = 1
 
     @property
     def channels(self) -> int:
@@ -84,31 +90,61 @@ class MemoryPlan:
         """Most that lives at the same time: what stays, and the largest of the steps."""
         part = self.parts
         stays = self.base_bytes + _OVERHEAD_BYTES + part["images"]
-        steps = max(part["search step"], part["local step"], part["maps"])
-        return stays + max(part["reading"], part["polar images"] + part["particles"] + steps)
+        steps = max(part["search step"], part["local step"], part["maps"], part["landscape"])
+        held = part["polar images"] + part["particles"] + part["fits"]
+        return stays + max(part["reading"], held + steps)
 
 
 def predict(work: Workload, tiles: Tiles, on_disk: bool, base_bytes: int) -> MemoryPlan:
     """What a run takes with some tiles."""
     samples = len(half_plane(work.box_px, (work.box_px - 1) // 2))
-    reached = len(half_plane(work.box_px, work.radius_px))
-    tile = min(tiles.ingest, work.held)
-    local = min(tiles.local, work.held)
     parts = {
         "images": 0 if on_disk else 12 * work.held * samples,
-        # particles.ingest: pixels three times, their transform, the CTF in float64.
-        "reading": tile * (28 * work.box_px**2 + 60 * samples),
+        "reading": min(tiles.ingest, work.held) * _reading(work.box_px, samples),
         "polar images": 0,
-        # Model before and after a pass, and its parts: rotation, shift, scale, latents, covariance, evidence.
-        "particles": 3 * 4 * work.total * (16 + work.channels + work.channels**2),
+        "particles": _particles(work),
+        "fits": _fits(work),
         "search step": 0,
-        # model.particle_sums: samples and CTF of a tile, their angle, phase, product and square.
-        "local step": local * reached * 48 + _sums(work.radius_px, work.channels),
-        "maps": _maps(work.radius_px, work.channels, work.box_px),
+        "local step": _local_step(work, tiles) + _sums(work),
+        "maps": _maps(work),
+        "landscape": _LANDSCAPE_BYTES if work.latent_dim else 0,
     }
     if work.consensus is not None:
         parts |= _search(work, work.consensus, tiles)
     return MemoryPlan(tiles, on_disk, base_bytes, parts)
+
+
+def _reading(box_px: int, samples: int) -> int:
+    """Bytes of an image while it is read (particles.ingest).
+
+    Either the background's pixels are transformed, beside the image's, or the CTF is computed in float64.
+    """
+    return max(28 * box_px**2 + 12 * samples, 8 * box_px**2 + 60 * samples)
+
+
+def _state(work: Workload) -> int:
+    """Bytes of a particle in a model: pose, shift, scale, row, half-set, evidence, latents and covariance."""
+    return 70 + 4 * work.latent_dim * (1 + work.latent_dim)
+
+
+def _particles(work: Workload) -> int:
+    """Models of all particles: before a pass, after it, and one with functions in the place of latents."""
+    functions = work.channels - 1
+    return work.total * (2 * _state(work) + 4 * functions * (1 + functions))
+
+
+def _fits(work: Workload) -> int:
+    """What a pass finds for the particles of this process (model.expect), and residual power twice more."""
+    return work.held * (_state(work) + 12 * (work.radius_px + 1))
+
+
+def _local_step(work: Workload, tiles: Tiles) -> int:
+    """Samples and CTF of a tile, their angle, phase, product and square (model.particle_sums).
+
+    Those of the tile before are still there.
+    """
+    tile, reached = min(tiles.local, work.held), len(half_plane(work.box_px, work.radius_px))
+    return tile * reached * (32 if tile == work.held else 48)
 
 
 def _search(work: Workload, config: ConsensusConfig, tiles: Tiles) -> dict[str, int]:
@@ -117,11 +153,12 @@ def _search(work: Workload, config: ConsensusConfig, tiles: Tiles) -> dict[str, 
     polar = len(polar_plane(config.radius_end_px, grid.in_plane_count))
     shifts = len(shift_disk(config.shift_extent_px, config.shift_step_px))
     poses = len(grid.directions) * grid.in_plane_count
-    scores = min(tiles.search, work.held) * shifts * poses
+    trials = min(tiles.search, work.held) * shifts
     return {
         "polar images": 12 * work.held * polar,
-        # search.slice_bank: turned slices and their powers; search.marginal: scores, twice, in float32.
-        "search step": poses * polar * (8 + 4) + 12 * scores,
+        # search.slice_bank: turned slices, made and kept, and their powers; search.marginal: shifted images
+        # and their features; scores as they come from the product, in float32, and as weights.
+        "search step": poses * polar * 28 + trials * (24 * polar + 12 * poses),
     }
 
 
@@ -130,26 +167,33 @@ def _voxels(radius_px: int) -> int:
     return depth * height * width
 
 
-def _sums(radius_px: int, channels: int) -> int:
-    """The sums of one half-set while those of another are made: old, new and their sum."""
-    return 4 * _voxels(radius_px) * _sum_bytes(channels)
-
-
 def _sum_bytes(channels: int) -> int:
+    """Of a voxel of one half-set's sums: numerator and packed denominator."""
     return 8 * channels + 2 * channels * (channels + 1)
 
 
-def _maps(radius_px: int, channels: int, box_px: int) -> int:
-    """Both halves' sums and their total, a solution, and its padded transform and map."""
-    voxels, box = _voxels(radius_px), min(working_box(radius_px), box_px)
-    padded = (2 * box) ** 3
-    return 3 * voxels * _sum_bytes(channels) + channels * (voxels * 24 + padded * 12 + 5 * 4 * box**3)
+def _sums(work: Workload) -> int:
+    """The sums of one half-set while those of another are made, and what threads add up for themselves."""
+    own = _voxels(work.radius_px) * _sum_bytes(work.channels)
+    return own * (1 + insertion_threads(own // 4, work.held, work.threads))
+
+
+def _maps(work: Workload) -> int:
+    """Both halves' sums and their total; a solution and its transform; maps (solving.solve_systems).
+
+    Of a voxel, in bytes: 8 for each channel's solution, 56 for the shells, the ridge and one channel's
+    transforms. Of maps there are four at a time, those before, and those that a landscape keeps.
+    """
+    voxels, channels = _voxels(work.radius_px), work.channels
+    box = min(working_box(work.radius_px), work.box_px)
+    return voxels * (3 * _sum_bytes(channels) + 56 + 8 * channels) + 40 * channels * box**3
 
 
 def functions_that_fit(wanted: int, radius_px: int, latent_dim: int) -> int:
     """As many smooth functions of the latent as are wanted, or as the sums of their maps leave room for."""
-    room = max(_MOST_FUNCTION_BYTES, _sums(radius_px, 1 + latent_dim))
-    return max((k for k in range(1, wanted + 1) if _sums(radius_px, 1 + k) <= room), default=0)
+    taken = lambda channels: 4 * _voxels(radius_px) * _sum_bytes(channels)  # noqa: E731
+    room = max(_MOST_FUNCTION_BYTES, taken(1 + latent_dim))
+    return max((k for k in range(1, wanted + 1) if taken(1 + k) <= room), default=0)
 
 
 def choose(

@@ -135,8 +135,12 @@ def expect(
             done += len(rows) * cache.share.size
             progress(min(done, len(cache)))
     order = torch.argsort(torch.cat([rows for rows, *_ in parts]))
+    join = lambda get: torch.cat([get(own) for _, own, _ in parts])[order]  # noqa: E731
     found = Candidates(
-        *(torch.cat([getattr(own, name) for _, own, _ in parts])[order] for name in _FOUND),
+        join(lambda own: own.rotations),
+        join(lambda own: own.shifts_px),
+        join(lambda own: own.scales),
+        join(lambda own: own.latents),
         cache.share.mine(every),
     )
     covariance, evidence, power = (
@@ -146,9 +150,6 @@ def expect(
     candidates, covariances, log_evidence = cache.share.joined(own)
     moved = replace(model, candidates=candidates, covariances=covariances, log_evidence=log_evidence)
     return moved, power
-
-
-_FOUND = ("rotations", "shifts_px", "scales", "latents")
 
 
 def particle_sums(model: Model, cache: ImageCache, radius_px: int, rows: Tensor) -> FourierSums:

@@ -25,9 +25,10 @@ from nunatak.runs.job import JobConfig
 
 # Of what is free, when no limit is given: others want some too.
 _SHARE = 0.9
+# Controller as /proc/self/cgroup names it, its mount, and the files of limit and use: versions 2 and 1.
 _CONTROL_GROUPS = (
-    ("memory.max", "memory.current"),
-    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ("", "/sys/fs/cgroup", "memory.max", "memory.current"),
+    ("memory", "/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
 )
 
 
@@ -67,9 +68,11 @@ def _free_amounts() -> Iterator[int]:
     available = _status_bytes(Path("/proc/meminfo"), "MemAvailable:")
     if available is not None:
         yield available
-    for most, taken in (tuple(map(_number, names)) for names in _CONTROL_GROUPS):
+    for folder, limit, use in _control_groups(Path("/proc/self/cgroup")):
+        most, taken = _number(folder / limit), _number(folder / use)
         if most is not None and taken is not None:
-            yield max(most - taken, 0)
+            # What is kept of files is given up when it is needed.
+            yield max(most - max(taken - _kept_of_files(folder), 0), 0)
     for kind, name in ((resource.RLIMIT_DATA, "VmData:"), (resource.RLIMIT_AS, "VmSize:")):
         soft, _ = resource.getrlimit(kind)
         if soft != resource.RLIM_INFINITY:
@@ -85,10 +88,39 @@ def _status_bytes(path: Path, name: str) -> int | None:
     return next((1024 * int(line.split()[1]) for line in lines if line.startswith(name)), None)
 
 
-def _number(name: str) -> int | None:
-    """The number that a file of the control group holds; None where it says "max" or is not there."""
+def _control_groups(listed: Path) -> Iterator[tuple[Path, str, str]]:
+    """Folder, and names of the files of limit and use, of this process' control group and those above it.
+
+    A batch system limits a group far below the mount; in a container the mount is the group.
+    """
     try:
-        return int((Path("/sys/fs/cgroup") / name).read_text())
+        lines = [line.split(":", 2) for line in listed.read_text().splitlines()]
+    except OSError:
+        lines = []
+    own = {
+        name: path
+        for _, names, path in (line for line in lines if len(line) == 3)
+        for name in names.split(",")
+    }
+    for controller, mount, limit, use in _CONTROL_GROUPS:
+        inside = Path(own.get(controller, "/").lstrip("/"))
+        for folder in (inside, *inside.parents):
+            yield Path(mount) / folder, limit, use
+
+
+def _kept_of_files(folder: Path) -> int:
+    """Of a control group's memory, what the system keeps of files that nobody has looked at lately."""
+    try:
+        lines = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        return int(lines.get("total_inactive_file", lines.get("inactive_file", 0)))
+    except (OSError, ValueError):
+        return 0
+
+
+def _number(path: Path) -> int | None:
+    """The number that a file of a control group holds; None where it says "max" or is not there."""
+    try:
+        return int(path.read_text())
     except (OSError, ValueError):
         return None
 
@@ -157,7 +189,8 @@ def _workload(job: JobConfig, particles: Particles, group: Group) -> Workload:
     search = starts_config(job.engine, plane, pixel_A, len(particles)) if job.command == "abinit" else None
     latents = job.engine.most_latents
     functions = job.engine.landscape_functions if latents else 0
-    return Workload(end - first, len(particles), plane.box_px, limit_px, latents, search, functions)
+    threads = torch.get_num_threads()
+    return Workload(end - first, len(particles), plane.box_px, limit_px, latents, search, functions, threads)
 
 
 def _sentence(plan: MemoryPlan, place: CachePlace | None, particles: Particles) -> str:

@@ -91,7 +91,8 @@ def locally_filtered(
         transform, pair = fourier_map(maps[..., channel, :, :, :]), fourier_map(halves[:, channel])
         for band, pass_band in enumerate(band_filters(box, radius_px, _BAND_PX, maps.device)):
             if first <= channel * bands + band < end:
-                f = local_correlation(*real_map(pair * pass_band), window_px)
+                one, other = real_map(pair * pass_band)
+                f = local_correlation(one, other, window_px)
                 weight = (2 * f / (1 + f) if whole else f) ** powers[channel]
                 out[..., channel, :, :, :] += weight * real_map(transform * pass_band)
     return group.total(out)

@@ -69,8 +69,8 @@ class RowFile:
     def read(self, rows: np.ndarray, count: int | None = None) -> np.ndarray:
         """(k, count) first numbers of some rows, in any order; all of them by default.
 
-        Neighbouring rows are read in one piece; where most of a row is wanted, as many rows again are asked
-        for ahead, because passes go through them in order.
+        Neighbouring rows are read in one piece; as many again are asked for ahead, because passes go through
+        them in order.
 
         Raises
         ------
@@ -85,15 +85,24 @@ class RowFile:
             handle = os.open(self.path, os.O_RDONLY)
             try:
                 self._fill(handle, values, np.asarray(rows, np.int64))
-                if 2 * count > self.width and hasattr(os, "posix_fadvise"):
-                    span = max(int(rows[-1]) - int(rows[0]) + 1, 0) * self.row_bytes
-                    ahead = (int(rows[-1]) + 1) * self.row_bytes
-                    os.posix_fadvise(handle, ahead, span, os.POSIX_FADV_WILLNEED)
+                self._ask_ahead(handle, int(rows[0]), int(rows[-1]), count)
             finally:
                 os.close(handle)
         except OSError as error:
             raise RunError(f"{self.path} cannot be read ({error.strerror}): {_REMEDY}") from error
         return values
+
+    def _ask_ahead(self, handle: int, first: int, last: int, count: int) -> None:
+        """Let the system read the beginnings of the rows that come next while these are computed with."""
+        if not hasattr(os, "posix_fadvise") or last < first:
+            return
+        place, span = (last + 1) * self.row_bytes, (last + 1 - first) * self.row_bytes
+        if 2 * count > self.width:
+            os.posix_fadvise(handle, place, span, os.POSIX_FADV_WILLNEED)
+            return
+        # Of short beginnings nothing else: the rest of the row would be most of what is read.
+        for start in range(place, place + span, self.row_bytes):
+            os.posix_fadvise(handle, start, count * self.dtype.itemsize, os.POSIX_FADV_WILLNEED)
 
     def _fill(self, handle: int, values: np.ndarray, rows: np.ndarray) -> None:
         whole = values.shape[1] == self.width

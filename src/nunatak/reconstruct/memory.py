@@ -179,14 +179,14 @@ def _sums(work: Workload) -> int:
 
 
 def _maps(work: Workload) -> int:
-    """Both halves' sums and their total; a solution and its transform; maps (solving.solve_systems).
+    """Both halves' sums; a solution and its transform; maps (solving.solve_systems).
 
     Of a voxel, in bytes: 8 for each channel's solution, 56 for the shells, the ridge and one channel's
     transforms. Of maps there are four at a time, those before, and those that a landscape keeps.
     """
     voxels, channels = _voxels(work.radius_px), work.channels
     box = min(working_box(work.radius_px), work.box_px)
-    return voxels * (3 * _sum_bytes(channels) + 56 + 8 * channels) + 40 * channels * box**3
+    return voxels * (2 * _sum_bytes(channels) + 56 + 8 * channels) + 40 * channels * box**3
 
 
 def functions_that_fit(wanted: int, radius_px: int, latent_dim: int) -> int:

@@ -15,7 +15,7 @@ from nunatak.volumes.wiener import (
     block_shells,
     diagonal_positions,
     shell_means,
-    solve_blocks,
+    solve_added,
 )
 
 
@@ -58,11 +58,18 @@ def solve_systems(systems: Sequence[System], box_px: int, group: Group) -> Tenso
 
 def _solved(system: System) -> Tensor:
     """(z, y, x, c) transforms."""
-    sums = system.sums[0]
-    for other in system.sums[1:]:
-        sums = sums + other
-    flat = torch.full((sums.channels, sums.radius_px + 2), system.correlation, device=sums.denominator.device)
-    return solve_blocks(sums, correlation_ridge(sums, flat), sums.radius_px)
+    first = system.sums[0]
+    weights = torch.stack([shell_weights(sums) for sums in system.sums]).sum(0)
+    flat = weights.new_full((first.channels, len(weights)), system.correlation)
+    return solve_added(system.sums, _ridge(weights, flat), first.radius_px)
+
+
+def shell_weights(sums: FourierSums) -> Tensor:
+    """(radius + 2, c) mean weight of each map in each shell."""
+    device = sums.denominator.device
+    shells = block_shells(sums.radius_px, sums.padding, device)
+    diagonal = sums.denominator[..., diagonal_positions(sums.channels, device)]
+    return shell_means(diagonal, shells, sums.radius_px + 2)
 
 
 def correlation_ridge(sums: FourierSums, correlation: Tensor) -> Tensor:
@@ -70,12 +77,12 @@ def correlation_ridge(sums: FourierSums, correlation: Tensor) -> Tensor:
 
     weight (1 - F) / F per shell, as in RELION (Scheres 2012, eq. 8 with tau^2 from the FSC).
     """
-    device = sums.denominator.device
-    shells = block_shells(sums.radius_px, sums.padding, device)
-    diagonal = sums.denominator[..., diagonal_positions(sums.channels, device)]
-    means = shell_means(diagonal, shells, sums.radius_px + 2)
-    f = means.new_zeros(sums.radius_px + 2, sums.channels)
-    known = min(correlation.shape[1], sums.radius_px + 2)
+    return _ridge(shell_weights(sums), correlation)
+
+
+def _ridge(weights: Tensor, correlation: Tensor) -> Tensor:
+    f = torch.zeros_like(weights)
+    known = min(correlation.shape[1], len(weights))
     f[:known] = correlation[:, :known].T
     f = f.clamp(0.001, 0.9999)
-    return torch.maximum(means, 1e-3 * means[1:-1].amax(0)) * (1 - f) / f
+    return torch.maximum(weights, 1e-3 * weights[1:-1].amax(0)) * (1 - f) / f

@@ -9,6 +9,7 @@ with channels mean, component 1, ..., q; for a single map it is RELION's Wiener 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,9 @@ from nunatak.core.device import CPU
 from nunatak.projection.gridding import maps_from_block
 from nunatak.projection.slices import block_shape
 from nunatak.volumes import wiener_kernels
+
+# Layers of a block that are solved at a time.
+_LAYERS = 16
 
 
 @dataclass(frozen=True)
@@ -104,15 +108,28 @@ def solve_blocks(sums: FourierSums, ridge: Tensor, radius_px: int) -> Tensor:
     ridge : (radius + 2, c) float32
         Prior precision per shell and channel, in the units of the denominator.
     """
-    shells = block_shells(sums.radius_px, sums.padding, sums.numerator.device)
-    inside = shells <= radius_px
-    if sums.channels == 1:
-        solved = sums.numerator / (sums.denominator + ridge[shells] + 1e-12)
-    elif devices.is_compiled(sums.numerator):
-        solved = wiener_kernels.solve_packed(sums.numerator, sums.denominator, ridge, shells)
-    else:
-        solved = reference_solve_packed(sums.numerator, sums.denominator, ridge, shells)
-    return solved.mul_(inside[..., None])
+    return solve_added((sums,), ridge, radius_px)
+
+
+def solve_added(parts: Sequence[FourierSums], ridge: Tensor, radius_px: int) -> Tensor:
+    """The solution of the sum of several sums, which is never held as a whole; see solve_blocks."""
+    shells = block_shells(parts[0].radius_px, parts[0].padding, parts[0].numerator.device)
+    solved = torch.empty_like(parts[0].numerator)
+    for start in range(0, len(solved), _LAYERS):
+        some = slice(start, start + _LAYERS)
+        numerator, denominator = parts[0].numerator[some], parts[0].denominator[some]
+        for other in parts[1:]:
+            numerator, denominator = numerator + other.numerator[some], denominator + other.denominator[some]
+        solved[some] = _solve_layers(numerator, denominator, ridge, shells[some])
+    return solved.mul_((shells <= radius_px)[..., None])
+
+
+def _solve_layers(numerator: Tensor, denominator: Tensor, ridge: Tensor, shells: Tensor) -> Tensor:
+    if numerator.shape[-1] == 1:
+        return numerator / (denominator + ridge[shells] + 1e-12)
+    if devices.is_compiled(numerator):
+        return wiener_kernels.solve_packed(numerator, denominator, ridge, shells)
+    return reference_solve_packed(numerator, denominator, ridge, shells)
 
 
 def reference_solve_packed(numerator: Tensor, denominator: Tensor, ridge: Tensor, shells: Tensor) -> Tensor:

@@ -113,14 +113,20 @@ def polar_samples(samples: Tensor, cartesian: HalfPlane, transform: Tensor) -> T
     return torch.complex(flat @ transform.real, flat @ transform.imag)
 
 
-def turn_all(slices: Tensor, plane: PolarPlane) -> Tensor:
+def turn_all(slices: Tensor, plane: PolarPlane, dtype: torch.dtype = torch.float32) -> Tensor:
     """(d, in_plane_count, 2 n) real features of all in-plane turns of (d, n) complex slices.
 
     Features are the real parts, then the imaginary parts.
     """
-    real = slices.real[:, plane.turns]
-    imaginary = slices.imag[:, plane.turns]
-    return torch.cat([real, torch.where(plane.mates, -imaginary, imaginary)], -1)
+    count, turns = len(plane), plane.turns.flatten()
+    features = torch.empty(len(slices), plane.in_plane_count, 2 * count, dtype=dtype, device=slices.device)
+    # Rounded before they are turned: the same numbers, and half the bytes to move.
+    real, imaginary = (
+        part.to(dtype)[:, turns].view(-1, *plane.turns.shape) for part in (slices.real, slices.imag)
+    )
+    features[..., :count] = real
+    torch.mul(imaginary, 1 - 2 * plane.mates.to(dtype), out=features[..., count:])
+    return features
 
 
 def fold_turns(features: Tensor, plane: PolarPlane) -> Tensor:

@@ -54,7 +54,7 @@ class SliceBank:
     @cached_property
     def features(self) -> Tensor:
         """(p, 2 n) turned slices: real parts, then imaginary parts."""
-        return turn_all(self.base, self.plane).flatten(0, 1).to(self.dtype)
+        return turn_all(self.base, self.plane, self.dtype).flatten(0, 1)
 
     @cached_property
     def power(self) -> Tensor:

@@ -51,7 +51,7 @@ def block_from_maps(maps: Tensor, radius_px: int, padding: int = 2) -> Tensor:
 def _padded_transform(volume: Tensor, reach: int, padding: int) -> Tensor:
     """The transform of a padded (d, d, d) map within reach of the zero frequency; half of it along x.
 
-    Axis by axis, what is zero before and what is not wanted after left out: a third of the work.
+    Axis by axis, what is zero before and what is not wanted after left out: some two thirds of the work.
     """
     box, device = volume.shape[-1], volume.device
     padded = padding * box

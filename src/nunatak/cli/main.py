@@ -67,6 +67,8 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(2)
     # Threads that spin at a barrier keep those they wait for off a busy processor (docs/decisions/0006).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Tables' own allocator would set a gigabyte aside, which counts against `ulimit -d` (docs/scaling.md).
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     debug = "--debug" in words
     sys.exit(_guarded(words[0], [word for word in words[1:] if word != "--debug"], debug))
 

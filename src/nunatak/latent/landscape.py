@@ -24,7 +24,8 @@ _WIDTH_IN_SPACING = 1.5
 _LEAST_SINGULAR = 0.3
 # Particles that the functions are found from.
 _SAMPLED = 20_000
-_AT_ONCE = 4096
+LATENTS_AT_ONCE = 4096
+"""Whose memberships are held at the same time."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Landscape:
     def functions(self, latents: Tensor) -> Tensor:
         """(n, k) values of the functions at (n, q) latents."""
         # Memberships of all latents at once would be the largest thing in memory.
-        parts = [self.memberships(some) @ self.combination for some in latents.split(_AT_ONCE)]
+        parts = [self.memberships(some) @ self.combination for some in latents.split(LATENTS_AT_ONCE)]
         return torch.cat(parts) - self.offset
 
     def memberships(self, latents: Tensor) -> Tensor:
@@ -101,7 +102,7 @@ def _moments(landscape: Landscape, means: Tensor) -> tuple[Tensor, Tensor]:
     count = len(landscape.nodes)
     held = means.new_zeros(count, dtype=torch.float64)
     products = means.new_zeros(count, count, dtype=torch.float64)
-    for some in means.split(_AT_ONCE):
+    for some in means.split(LATENTS_AT_ONCE):
         memberships = landscape.memberships(some).double()
         held += memberships.sum(0)
         products += memberships.T @ memberships

@@ -19,6 +19,7 @@ from nunatak.core.collective import ALONE, Group
 from nunatak.geometry.rotations import geodesic_deg
 from nunatak.geometry.so3_grid import rotation_grid
 from nunatak.reconstruct.frame_fit import smooth_motion
+from nunatak.reconstruct.memory import LEAST_IN_A_GROUP
 from nunatak.reconstruct.model import (
     Model,
     full_correlation,
@@ -47,8 +48,6 @@ _WIDEST_DEG = 70.0
 # A frame is changed where it lets so much more of the molecule stand still, and turns by so much.
 _LEAST_GAIN, _LEAST_TURN_DEG = 0.05, 8.0
 _PAIRS = 3
-# Particles per group on average; fewer make no map in which a part could be recognised.
-_LEAST_PARTICLES = 250
 
 
 @dataclass(frozen=True)
@@ -103,13 +102,13 @@ def group_states(model: Model, context: Context, radius_px: int, most: int = 32)
     if model.sound is not None:
         sound = sound[model.sound]
     positions = scaled[sound].cpu().numpy()
-    count = min(most, len(positions) // _LEAST_PARTICLES, len(np.unique(positions, axis=0)))
+    count = min(most, len(positions) // LEAST_IN_A_GROUP, len(np.unique(positions, axis=0)))
     if count < 2:
         return None
     fitted = KMeans(count, n_init=4, random_state=context.config.seed).fit(positions)
     labels = context.cache.share.agreed(torch.from_numpy(fitted.labels_).long().to(context.device))
     sizes = torch.bincount(labels, minlength=count)
-    groups = torch.nonzero(sizes >= _LEAST_PARTICLES // 5).flatten()
+    groups = torch.nonzero(sizes >= LEAST_IN_A_GROUP // 5).flatten()
     if len(groups) < 2:
         return None
     members = [sound[labels == group] for group in groups]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from nunatak.core.device import hand_back_freed
 from nunatak.reconstruct.stages import Plan
 from nunatak.reconstruct.state import Context, Outcome, RunState
 
@@ -52,6 +53,7 @@ def run(
 ) -> RunState:
     """Run the stages of a recipe to the end, from the beginning or from the state of a checkpoint."""
     state = RunState() if state is None else state
+    hand_back_freed()
     while state.stage < len(recipe.stages):
         stage = recipe.stages[state.stage]
         settled = state.outcome is not Outcome.RUNNING and not stage.always
@@ -69,6 +71,7 @@ def run(
         known = len(state.history)
         context.progress.target = announce
         state = context.cache.share.agreed(stage.advance(state, context))
+        hand_back_freed()
         named = tuple({"stage": stage.name, **record} for record in state.history[known:])
         state = replace(state, passes=state.passes + 1, history=(*state.history[:known], *named))
         if state.passes >= stage.limit or stage.finished(state):

@@ -11,23 +11,25 @@ from dataclasses import dataclass, replace
 
 from nunatak.core.fourier import half_plane
 from nunatak.geometry.so3_grid import rotation_grid, shift_disk
+from nunatak.latent.landscape import LATENTS_AT_ONCE, MOST_NODES
 from nunatak.particles.cache import Tiles
 from nunatak.projection.insertion import insertion_threads
 from nunatak.projection.slices import block_shape
 from nunatak.reconstruct.consensus import ConsensusConfig
 from nunatak.search.polar import polar_plane
+from nunatak.volumes.alignment import VOXELS_AT_ONCE
 from nunatak.volumes.maps import working_box
 
 SMALLEST = Tiles(ingest=16, local=64, search=4)
 """Fewer images at a time than these save no memory that matters."""
 LARGEST_ON_A_GPU = Tiles(ingest=2048, local=1 << 16, search=512)
 """A GPU is idle between small tiles; its caches are not what tiles are cut for."""
+LEAST_IN_A_GROUP = 250
+"""Particles per group of states on average; fewer make no map in which a part could be recognised."""
 # Sums of a curved landscape's maps may take so much, or as much as the linear model's.
 _MOST_FUNCTION_BYTES = 1_500_000_000
-# Groups' maps while they are moved into one frame; memberships of some latents in a landscape's nodes.
-_LANDSCAPE_BYTES = 150_000_000
-# Compiled kernels, and what the allocator keeps.
-_OVERHEAD_BYTES = 420_000_000
+# Libraries that are loaded later, 80 MB, and kernels while they are compiled.
+_OVERHEAD_BYTES = 150_000_000
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def predict(work: Workload, tiles: Tiles, on_disk: bool, base_bytes: int) -> Mem
         "search step": 0,
         "local step": _local_step(work, tiles) + _sums(work),
         "maps": _maps(work),
-        "landscape": _LANDSCAPE_BYTES if work.latent_dim else 0,
+        "landscape": _landscape(work.total) if work.latent_dim else 0,
     }
     if work.consensus is not None:
         parts |= _search(work, work.consensus, tiles)
@@ -187,6 +189,16 @@ def _maps(work: Workload) -> int:
     voxels, channels = _voxels(work.radius_px), work.channels
     box = min(working_box(work.radius_px), work.box_px)
     return voxels * (2 * _sum_bytes(channels) + 56 + 8 * channels) + 40 * channels * box**3
+
+
+def _landscape(particles: int) -> int:
+    """Memberships of some latents in the nodes, their products, and groups' maps as they are turned.
+
+    See latent.landscape, and volumes.alignment for the maps, of which there are none without two groups.
+    """
+    some, nodes = min(particles, LATENTS_AT_ONCE), min(particles, MOST_NODES)
+    groups = 70 * VOXELS_AT_ONCE if particles >= 2 * LEAST_IN_A_GROUP else 0
+    return max(24 * some * nodes + 40 * nodes**2, groups)
 
 
 def functions_that_fit(wanted: int, radius_px: int, latent_dim: int) -> int:

@@ -19,8 +19,8 @@ from nunatak.geometry.rotations import rotation_from_vector
 from nunatak.geometry.so3_grid import tangent_offsets
 from nunatak.volumes.maps import radius_grid
 
-# Voxels of all rotations that are moved and transformed at a time: some seventy bytes of each are held.
-_VOXELS_AT_ONCE = 1_500_000
+VOXELS_AT_ONCE = 1_500_000
+"""Of all rotations that are moved and transformed at a time: some seventy bytes of each are held."""
 # Local agreement at which a place begins to count as still, and over which it counts fully.
 _STILL_FROM, _STILL_OVER = 0.35, 0.35
 
@@ -99,7 +99,7 @@ def _matched(reference: Tensor, volume: Tensor, rotations: Tensor, group: Group)
     """Of several rotations of a map the one that correlates best with a reference, at its best shift."""
     reach, share = max(2, volume.shape[-1] // 6), group.share_of(len(rotations))
     scores, shifts = [volume.new_zeros(0)], [volume.new_zeros(0, 3)]
-    for part in rotations[slice(*share.bounds)].split(max(1, _VOXELS_AT_ONCE // volume.numel())):
+    for part in rotations[slice(*share.bounds)].split(max(1, VOXELS_AT_ONCE // volume.numel())):
         turned = move_maps(volume.expand(len(part), -1, -1, -1), Motion(part, part.new_zeros(len(part), 3)))
         score, shift = best_shifts(reference, turned, reach)
         scores.append(score)

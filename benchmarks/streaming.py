@@ -142,7 +142,12 @@ class Side:
         words += ["--radius-px", str(options.radius_px)] if options.radius_px else []
         words += ["--warm"] if options.warm else []
         self._child = subprocess.Popen(
-            [sys.executable, __file__, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, __file__, *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            # As the command line does: tables' own allocator would set a gigabyte of the limit aside.
+            env={**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system"},
         )
         self.begun = self._answer()
 

@@ -8,7 +8,7 @@ import torch
 from scipy.stats import spearmanr
 
 from nunatak.latent.landscape import WIDTH_IN_NOISE, landscape_of
-from nunatak.latent.subspace import LatentPosterior
+from nunatak.latent.subspace import LatentPosterior, whitening_gauge
 
 COUNT = 3000
 
@@ -75,3 +75,51 @@ def test_units_of_the_latents_change_no_function() -> None:
     expected = landscape_of(posterior, 4, draw()).functions(posterior.means)
     found = landscape_of(turned, 4, draw()).functions(turned.means)
     torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-2)
+
+
+def white_arc() -> tuple[torch.Tensor, LatentPosterior]:
+    """An arc in the gauge of convention 10."""
+    along, _, posterior = arc()
+    gauge = whitening_gauge(posterior, torch.randn(3, 4, 4, 4, generator=draw(5)))
+    return along, gauge.latents(posterior)
+
+
+def test_images_that_say_nothing_leave_the_priors() -> None:
+    """The particles' density for the functions, the standard normal one for the latents."""
+    _, posterior = white_arc()
+    landscape = landscape_of(posterior, 4, draw())
+    nothing = torch.zeros(2, 4), torch.zeros(2, 4, 4), torch.zeros(2, 4)
+    functions, latents = landscape.placed(*nothing)
+    assert float(functions.means.abs().max()) < 0.1
+    assert float((functions.covariances.diagonal(dim1=1, dim2=2) - 1).abs().max()) < 0.15
+    assert float(latents.means.abs().max()) < 0.3
+    # Nodes lie on the arc and around it, not everywhere: the moments are only near those of the prior.
+    assert 0.4 < float(latents.covariances.diagonal(dim1=1, dim2=2).mean()) < 1.6
+
+
+def test_sharp_images_are_placed_where_they_lie() -> None:
+    _, posterior = white_arc()
+    landscape = landscape_of(posterior, 6, draw())
+    rows = torch.arange(0, 1000, 50)
+    nodes = landscape.nodes[rows]
+    values = landscape.functions(nodes)
+    count = values.shape[1]
+    information = 1e4 * torch.eye(count).expand(len(rows), count, count)
+    # Compared with the maps elsewhere: the pull must lead to the right node whatever that place is.
+    elsewhere = values + 0.2
+    pull = torch.einsum("nij,nj->ni", information, values - elsewhere)
+    functions, latents = landscape.placed(elsewhere, information, pull)
+    assert torch.allclose(functions.means, values, atol=0.05)
+    assert float((latents.means - nodes).norm(dim=1).median()) < 0.05
+
+
+def test_the_gauge_changes_no_function() -> None:
+    _, posterior = white_arc()
+    landscape = landscape_of(posterior, 5, draw())
+    gauge = whitening_gauge(
+        LatentPosterior(2 * posterior.means + 1, posterior.covariances), torch.randn(3, 4, 4, 4)
+    )
+    there = gauge.latents(posterior).means
+    assert torch.allclose(
+        landscape.in_gauge(gauge).functions(there), landscape.functions(posterior.means), atol=1e-3
+    )

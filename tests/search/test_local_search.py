@@ -210,3 +210,23 @@ def test_several_candidates_may_speak_of_one_image() -> None:
     torch.testing.assert_close(
         search.refine(start[rows], 3).objective, search.refine(start, 3).objective[rows], rtol=1e-4, atol=1e-3
     )
+
+
+def test_information_is_the_curvature_once_poses_are_integrated_out() -> None:
+    """The latents' block of the inverse of the whole matrix, inverted, is information and prior together."""
+    views = make_views(30, latent_dim=2, noise=0.3)
+    start = disturbed(views.truth, 2.0, 0.3)
+    information, _ = search_of(views, latent=False).information(start)
+    free = search_of(views).evaluate(start).covariance[:, LATENT, LATENT]
+    expected = torch.linalg.inv(free) - torch.eye(2)
+    assert torch.allclose(information, expected, rtol=0.02, atol=0.05 * float(expected.abs().mean()))
+
+
+def test_pull_on_the_latents_leads_to_where_they_are() -> None:
+    """One step from latents that are off, at the right poses, without noise."""
+    views = make_views(30, latent_dim=2)
+    off = replace(views.truth, latents=views.truth.latents + 0.1)
+    information, pull = search_of(views, latent=False).information(off)
+    step = torch.linalg.solve(information, pull)
+    # Poses give way a little, so that it is not exact; measured 0.004.
+    assert float((step + 0.1).abs().median()) < 0.02

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from nunatak.latent.subspace import LatentPosterior
+from nunatak.latent.subspace import Gauge, LatentPosterior
+from nunatak.projection.slices import packed_products
 
 MOST_NODES = 1000
 """Places where particles lie; more resolve no more than the width does."""
@@ -58,6 +59,42 @@ class Landscape:
         parts = [self.memberships(some) @ self.combination for some in latents.split(LATENTS_AT_ONCE)]
         return torch.cat(parts) - self.offset
 
+    def placed(
+        self, values: Tensor, information: Tensor, pull: Tensor
+    ) -> tuple[LatentPosterior, LatentPosterior]:
+        """Posteriors over the nodes: of the functions, for maps, and of the latent, for all else.
+
+        The functions' prior is the particles' own density, as nodes are particles; the latent's is the
+        standard normal one of convention 10, to which nodes are weighed by the density (theory eq. 21).
+
+        Parameters
+        ----------
+        values : (n, k) float32
+            The functions where the images were compared with the maps.
+        information : (n, k, k), pull : (n, k)
+            Of the log likelihood there: -d' I d / 2 + pull' d for a change d of the functions.
+        """
+        at_nodes = self.functions(self.nodes)
+        towards = pull + (information @ values[..., None])[..., 0]
+        quadratic = _packed(information) @ packed_products(at_nodes).T
+        fit = towards @ at_nodes.T - 0.5 * quadratic
+        normal = -0.5 * self.nodes.square().sum(1) - self._density().log()
+        return (
+            _moments_over(torch.softmax(fit, 1), at_nodes),
+            _moments_over(torch.softmax(fit + normal, 1), self.nodes),
+        )
+
+    def in_gauge(self, gauge: Gauge) -> Landscape:
+        """The same landscape of latents in another gauge."""
+        moved = gauge.latents(LatentPosterior(self.nodes, self.nodes.new_zeros(1, *self.metric.shape)))
+        metric = torch.linalg.inv(gauge.transform).T @ self.metric
+        return replace(self, nodes=moved.means, metric=metric)
+
+    def _density(self) -> Tensor:
+        """(m,) density of the particles at the nodes, up to a factor."""
+        apart = torch.cdist(self.nodes @ self.metric, self.nodes @ self.metric)
+        return torch.exp(-0.5 * (apart / self.width) ** 2).mean(1)
+
     def memberships(self, latents: Tensor) -> Tensor:
         """(n, m) weights of the nodes at (n, q) latents; each latent's add up to 1."""
         apart = torch.cdist(latents @ self.metric, self.nodes @ self.metric)
@@ -95,6 +132,23 @@ def landscape_of(
     values_there = found.functions(means)
     scale = values_there.std(0).clamp(min=1e-12)
     return replace(found, combination=found.combination / scale, offset=values_there.mean(0) / scale)
+
+
+def _packed(matrices: Tensor) -> Tensor:
+    """(n, k (k + 1) / 2) of symmetric matrices: times packed products of x it is x' M x."""
+    row, column = torch.triu_indices(matrices.shape[1], matrices.shape[1], device=matrices.device)
+    return matrices[:, row, column] * torch.where(row == column, 1.0, 2.0)
+
+
+def _moments_over(weights: Tensor, points: Tensor) -> LatentPosterior:
+    """Mean and covariance of (m, d) points under (n, m) weights."""
+    means, dim = weights @ points, points.shape[1]
+    row, column = torch.triu_indices(dim, dim, device=points.device)
+    second = means.new_empty(len(means), dim, dim)
+    packed = weights @ packed_products(points)
+    second[:, row, column] = packed
+    second[:, column, row] = packed
+    return LatentPosterior(means, second - means[:, :, None] * means[:, None])
 
 
 def _moments(landscape: Landscape, means: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,30 +9,124 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from nunatak.latent.landscape import landscape_of
+import torch
+from torch import Tensor
+
+from nunatak.geometry.rotations import geodesic_deg
+from nunatak.latent.landscape import Landscape, landscape_of
+from nunatak.latent.subspace import LatentPosterior, whitening_gauge
+from nunatak.projection.gridding import block_from_maps
 from nunatak.reconstruct.memory import functions_that_fit
+from nunatak.reconstruct.model import Model, SearchPlan, images_within, maximize, search_from
+from nunatak.reconstruct.orient import local_prior
 from nunatak.reconstruct.passes import LANDSCAPE, finish_radius, last_maps
 from nunatak.reconstruct.state import Context, RunState
+from nunatak.search.candidates import Candidates
+from nunatak.search.local import LocalSearch
+
+STATES = "states"
+"""Name under which a state keeps the landscape and what is believed of its functions at every particle."""
+_STAY = torch.zeros(1, 3)
+_STEPS = 2
+
+
+def _states(state: RunState, context: Context, radius_px: int) -> tuple[Landscape, LatentPosterior] | None:
+    """The landscape, and what is believed of its functions' values at the particles."""
+    if STATES in state.kept:
+        kept = state.kept[STATES]
+        return kept["landscape"], LatentPosterior(kept["values"], kept["covariances"])
+    model, config = state.oriented, context.config
+    most = functions_that_fit(config.landscape_functions, radius_px, model.latent_dim)
+    found = landscape_of(model.posterior, most, context.generator(41)) if most else None
+    landscape = context.cache.share.agreed(found)
+    if landscape is None:
+        return None
+    values = landscape.functions(model.candidates.latents)
+    count = values.shape[1]
+    return landscape, LatentPosterior(values, values.new_zeros(len(values), count, count))
+
+
+def _curved(model: Model, functions: LatentPosterior) -> Model:
+    """The model whose latents are the functions' values."""
+    count = functions.means.shape[1]
+    return replace(
+        model,
+        maps=model.maps.new_zeros(1, 1 + count, 1, 1, 1),
+        candidates=replace(model.candidates, latents=functions.means),
+        covariances=functions.covariances,
+    )
+
+
+def states_pass(state: RunState, context: Context) -> RunState:
+    """Poses against each particle's own map on the landscape, then where on it the particle lies.
+
+    Each half-set against maps of its own. Poses that were given stay.
+    """
+    model = state.oriented
+    reach = finish_radius(model, context)
+    found = _states(state, context, reach)
+    if found is None:
+        return state
+    landscape, functions = found
+    curved = maximize(_curved(model, functions), context.cache, reach, context.mask_fraction, False)
+    prior = local_prior(context, float(model.candidates.shifts_px.std()), latent=False)
+    held = context.poses is not None
+    plan = SearchPlan(reach, _STAY, 0 if held else _STEPS, replace(prior, pose=not held))
+    moved, functions, latents = _expect(curved, landscape, context, plan)
+    change = float(geodesic_deg(model.candidates.rotations, moved.rotations).median())
+    gauge = whitening_gauge(latents, model.maps.mean(0))
+    latents = gauge.latents(latents)
+    own = replace(moved, latents=latents.means)
+    placed = replace(model, candidates=own, covariances=latents.covariances)
+    kept = {
+        "landscape": landscape.in_gauge(gauge),
+        "values": functions.means,
+        "covariances": functions.covariances,
+    }
+    record: dict[str, Any] = {"radius_px": reach, "pose_change_deg": change}
+    return replace(
+        state,
+        model=replace(placed, maps=torch.stack([gauge.maps(maps) for maps in model.maps])),
+        kept={**state.kept, STATES: kept},
+        history=(*state.history, record),
+    )
+
+
+def _expect(
+    model: Model, landscape: Landscape, context: Context, plan: SearchPlan
+) -> tuple[Candidates, LatentPosterior, LatentPosterior]:
+    """Poses at held states, and the posteriors of functions and latents there, of every particle."""
+    cache, weights = context.cache, 2 / model.noise_variance
+    every = torch.arange(len(cache), device=context.device)
+    parts: list[tuple[Tensor, ...]] = []
+    for half, maps in enumerate(model.maps):
+        block = block_from_maps(maps, max(plan.radius_px, 2))
+        for rows in cache.share.tiles(torch.nonzero(model.halves == half).flatten(), cache.tiles.local):
+            search = LocalSearch(block, images_within(cache, rows, plan.radius_px), weights, plan.prior)
+            start = replace(model.candidates[rows], rows=every[: len(rows)])
+            own = search_from(search, start, plan).candidates
+            functions, latents = landscape.placed(own.latents, *search.information(own))
+            at = functions.means, functions.covariances, latents.means, latents.covariances
+            parts.append((rows, own.rotations, own.shifts_px, own.scales, *at))
+            context.progress(sum(len(part[0]) for part in parts) * cache.share.size / len(cache))
+    order = torch.argsort(torch.cat([part[0] for part in parts]))
+    columns = [torch.cat(column)[order] for column in list(zip(*parts, strict=True))[1:]]
+    rotations, shifts, scales, *rest = cache.share.joined(tuple(columns))
+    moved = Candidates(rotations, shifts, scales, rest[0], every)
+    return moved, LatentPosterior(*rest[:2]), LatentPosterior(*rest[2:])
 
 
 def curve_pass(state: RunState, context: Context) -> RunState:
     """Maps as components of smooth functions of the latent, of all particles and of the half-sets."""
-    model, config = state.oriented, context.config
+    model = state.oriented
     radius = finish_radius(model, context)
-    most = functions_that_fit(config.landscape_functions, radius, model.latent_dim)
-    found = landscape_of(model.posterior, most, context.generator(41)) if most else None
-    landscape = context.cache.share.agreed(found)
+    found = _states(state, context, radius)
     record: dict[str, Any] = {"radius_px": radius, "functions": 0}
-    if landscape is None:
+    if found is None:
         return replace(state, history=(*state.history, record))
-    values = landscape.functions(model.candidates.latents)
-    count = record["functions"] = values.shape[1]
-    curved = replace(
-        model,
-        maps=model.maps.new_zeros(1, 1 + count, 1, 1, 1),
-        candidates=replace(model.candidates, latents=values),
-        covariances=values.new_zeros(len(values), count, count),
-    )
-    whole, halves = last_maps(curved, context, radius)
-    kept = {"landscape": landscape, "maps": whole.maps[0], "halves": halves.maps}
-    return replace(state, kept={**state.kept, LANDSCAPE: kept}, history=(*state.history, record))
+    landscape, functions = found
+    record["functions"] = functions.means.shape[1]
+    whole, halves = last_maps(_curved(model, functions), context, radius)
+    kept = {name: value for name, value in state.kept.items() if name != STATES}
+    kept[LANDSCAPE] = {"landscape": landscape, "maps": whole.maps[0], "halves": halves.maps}
+    return replace(state, kept=kept, history=(*state.history, record))

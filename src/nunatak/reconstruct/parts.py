@@ -8,7 +8,7 @@ from functools import partial
 
 from nunatak.reconstruct import passes
 from nunatak.reconstruct.config import EngineConfig
-from nunatak.reconstruct.curve import curve_pass
+from nunatak.reconstruct.curve import curve_pass, states_pass
 from nunatak.reconstruct.dimensions import count_pass, is_flexible, is_rigid
 from nunatak.reconstruct.fixed import fixed_grow_pass, given_poses_pass
 from nunatak.reconstruct.frames import frame_pass
@@ -75,11 +75,14 @@ def joint_subspace(config: EngineConfig) -> tuple[Stage, ...]:
 
 
 def curved_landscape(config: EngineConfig) -> tuple[Stage, ...]:
-    """Maps that follow large motions: components of smooth functions of the latent."""
+    """Maps that follow large motions, components of smooth functions of the latent; poses, states by them."""
     if not (config.most_latents and config.landscape_functions):
         return ()
-    cost = 4.0 + config.landscape_functions
-    return (Stage("maps along the landscape", curve_pass, 1, cost=cost, applies=_applies(config)),)
+    cost, applies = 4.0 + config.landscape_functions, _applies(config)
+    return (
+        Stage("poses and states on the landscape", states_pass, 2, cost=cost, applies=applies),
+        Stage("maps along the landscape", curve_pass, 1, cost=cost, applies=applies),
+    )
 
 
 def given_poses(config: EngineConfig) -> tuple[Stage, ...]:

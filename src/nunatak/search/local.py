@@ -148,6 +148,22 @@ class LocalSearch:
         """The fit of candidates as they are."""
         return self._fit(candidates, *self._equations(candidates))
 
+    def information(self, candidates: Candidates) -> tuple[Tensor, Tensor]:
+        """(e, q, q) information about the latents and (e, q) pull on them, pose and scale integrated out.
+
+        log p(image | z + d) = -d' I d / 2 + pull' d + constant, without the latents' prior (theory eq. 21).
+        """
+        equations, _ = self._equations(candidates)
+        own = slice(0, 6)
+        precision, deviation = self._precision[own], _deviations(candidates)[:, own]
+        pull = equations.gradient[:, own] - self._penalty[own] * deviation
+        nuisance = equations.hessian[:, own, own] + torch.diag(precision + 1e-6)
+        both = torch.cat([equations.hessian[:, own, LATENT], pull[..., None]], -1)
+        solved = torch.linalg.solve(nuisance, both)
+        across = equations.hessian[:, LATENT, own]
+        information = equations.hessian[:, LATENT, LATENT] - across @ solved[..., :-1]
+        return information, equations.gradient[:, LATENT] - (across @ solved[..., -1:])[..., 0]
+
     def profile(self, candidates: Candidates) -> LocalFit:
         """Evidence of candidate poses with scale and latents at their conditional optimum; poses stay.
 

@@ -26,7 +26,6 @@ from nunatak.search.local import LocalSearch
 
 STATES = "states"
 """Name under which a state keeps the landscape and what is believed of its functions at every particle."""
-_STAY = torch.zeros(1, 3)
 _STEPS = 2
 
 
@@ -70,8 +69,8 @@ def states_pass(state: RunState, context: Context) -> RunState:
     landscape, functions = found
     curved = maximize(_curved(model, functions), context.cache, reach, context.mask_fraction, False)
     prior = local_prior(context, float(model.candidates.shifts_px.std()), latent=False)
-    held = context.poses is not None
-    plan = SearchPlan(reach, _STAY, 0 if held else _STEPS, replace(prior, pose=not held))
+    held, stay = context.poses is not None, torch.zeros(1, 3, device=context.device)
+    plan = SearchPlan(reach, stay, 0 if held else _STEPS, replace(prior, pose=not held))
     moved, functions, latents = _expect(curved, landscape, context, plan)
     change = float(geodesic_deg(model.candidates.rotations, moved.rotations).median())
     gauge = whitening_gauge(latents, model.maps.mean(0))

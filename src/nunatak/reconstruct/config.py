@@ -43,7 +43,7 @@ class CoreParameters(BaseModel):
         True, description="What a start's map does not explain yet counts as noise in its posteriors."
     )
     radius_start_px: int = Field(
-        14, ge=4, description="Fourier radius at which a start begins, Fourier pixels."
+        10, ge=4, description="Fourier radius at which a start begins, Fourier pixels."
     )
     radius_end_px: int = Field(20, ge=5, description="Fourier radius at which a start ends, Fourier pixels.")
     healpix_order: int = Field(

@@ -32,13 +32,13 @@ from nunatak.volumes.wiener import FourierSums, empty_sums, relative_ridge, solv
 class ConsensusConfig:
     """How a consensus map is grown; frequencies in Fourier pixels, shifts in pixels of the particles' box."""
 
-    radius_start_px: int = 14
+    radius_start_px: int = 10
     radius_end_px: int = 20
     healpix_order: int = 2
     march_updates: int = 72
     batch: int = 200
     decay: float = 0.85
-    ridge_fraction: float = 0.1
+    ridge_fraction: float = 0.03
     shift_extent_px: float = 4.5
     shift_step_px: float = 1.5
     mask_radius_fraction: float = 0.42

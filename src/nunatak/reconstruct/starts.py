@@ -28,6 +28,8 @@ from nunatak.volumes.maps import radius_grid
 
 # Mean FSC from which two aligned maps are the same, and the radius below which they cannot be told apart.
 _SAME_MAP, _LEAST_RADIUS_PX = 0.6, 10
+# Of the radius that starts end with: up to there they are compared after the first round.
+_COMPARED = 0.7
 
 
 def batch_rows(update: int, learning: Tensor, batch: int, context: Context, label: int) -> Tensor:
@@ -127,7 +129,7 @@ def open_pass(state: RunState, context: Context) -> RunState:
     generator = context.generator(19, label)
     start = random_start(context.polar, context.consensus, _learning(context), generator)
     start = _advanced(start, label, context)
-    radius = context.consensus.radius_start_px
+    radius = round(_COMPARED * context.consensus.radius_end_px)
     shared = [agreement(start, other, radius, context.cache.share) for other in state.starts]
     record = {**_record(start, label, context), "agreement": max(shared, default=0.0)}
     return replace(

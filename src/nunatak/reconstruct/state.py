@@ -15,6 +15,7 @@ from nunatak.core.errors import RunError
 from nunatak.core.fourier import HalfPlane
 from nunatak.geometry.poses import Poses
 from nunatak.particles.cache import ImageCache
+from nunatak.particles.extent import particle_radius, power_by_ring
 from nunatak.reconstruct.config import EngineConfig, mask_radius_fraction
 from nunatak.reconstruct.consensus import ConsensusConfig, ConsensusState, PolarImages
 from nunatak.reconstruct.model import Model
@@ -109,9 +110,25 @@ def held_out_size(count: int) -> int:
     return min(500, max(1, count // 10)) if count > 1 else 0
 
 
-def starts_config(config: EngineConfig, plane: HalfPlane, pixel_size_A: float, count: int) -> ConsensusConfig:
-    """The engine's parameters as the starts need them, for so many particles with these samples."""
+def starts_config(
+    config: EngineConfig,
+    plane: HalfPlane,
+    pixel_size_A: float,
+    count: int,
+    seen_radius: float | None = None,
+) -> ConsensusConfig:
+    """The engine's parameters as the starts need them, for so many particles with these samples.
+
+    Parameters
+    ----------
+    seen_radius : float, optional
+        Of the particles, as a fraction of the box, as the images show it: a smaller mask keeps noise out of
+        the first maps.
+    """
     box, extent_A = plane.box_px, plane.box_px * pixel_size_A
+    mask = mask_radius_fraction(config, extent_A)
+    if config.particle_diameter_A is None and seen_radius is not None:
+        mask = min(mask, seen_radius)
     end = max(4, min(config.radius_end_px, limit_radius_px(config, plane.radius_px, extent_A) - 1))
     return ConsensusConfig(
         radius_start_px=min(config.radius_start_px, max(4, end - 2)),
@@ -121,7 +138,7 @@ def starts_config(config: EngineConfig, plane: HalfPlane, pixel_size_A: float, c
         batch=max(1, min(config.start_batch, (count - held_out_size(count)) // 4)),
         shift_extent_px=config.shift_extent_px * box / 64,
         shift_step_px=config.shift_step_px * box / 64,
-        mask_radius_fraction=mask_radius_fraction(config, extent_A),
+        mask_radius_fraction=mask,
         hard=config.assignment == "hard",
         annealed=config.annealing,
     )
@@ -172,7 +189,9 @@ class Context:
     @cached_property
     def consensus(self) -> ConsensusConfig:
         """The engine's parameters as the starts need them."""
-        return starts_config(self.config, self.cache.plane, self.cache.pixel_size_A, len(self.cache))
+        cache = self.cache
+        seen = particle_radius(cache.share.agreed(power_by_ring(cache)))
+        return starts_config(self.config, cache.plane, cache.pixel_size_A, len(cache), seen)
 
     @cached_property
     def mask_fraction(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nunatak.io.star import read_star
+from nunatak.io.star import read_star, write_star_tables
 
 pytestmark = pytest.mark.browser
 
@@ -133,6 +134,7 @@ def opened_desk(browser, address: str, scheme: str = "light") -> Iterator[Desk]:
     found = Desk(page, address)
     page.on("console", lambda said: found.complaints.append(said.text) if said.type == "error" else None)
     page.on("pageerror", lambda error: found.complaints.append(str(error)))
+    page.on("dialog", lambda dialog: found.complaints.append(f"dialog: {dialog.message}"))
     page.on(
         "request", lambda request: found.complaints.append(request.url) if is_foreign(request.url) else None
     )
@@ -246,13 +248,13 @@ def test_a_path_is_found_and_played(desk: Desk) -> None:
 def test_a_run_that_goes_on_is_followed(desk: Desk, set_of_runs: Path) -> None:
     desk.visit("live", "live")
     desk.page.wait_for_function("() => document.querySelector('.map').dataset.shown === '1'")
-    assert "pass 5 of at most 12" in desk.page.locator("h1").text_content()
+    assert "pass 4 of at most 5" in desk.page.locator("h1").text_content()
     assert desk.page.locator("li[data-state=now]").text_content() == "poses and latents"
     before = desk.map_picture()
     _runs.go_on(set_of_runs / "live")
     desk.page.wait_for_function("() => document.querySelector('.map').dataset.shown === '2'")
     desk.page.wait_for_timeout(400)
-    assert "pass 6 of at most 12" in desk.page.locator("h1").text_content()
+    assert "pass 5 of at most 5" in desk.page.locator("h1").text_content()
     assert (np.abs(before - desk.map_picture()).max(-1) > 30).mean() > 0.01
     desk.visit("live", "explore")
     assert "200 particles" in desk.page.locator(".chosen").text_content()
@@ -312,6 +314,73 @@ def test_a_job_is_started_from_the_form(desk: Desk, set_of_runs: Path) -> None:
     desk.page.wait_for_selector(".jobs li [data-state=failed]")
     # The stack has no pixel size: the command's own sentence is shown.
     assert "nunatak abinit" in desk.page.locator(".jobs li").inner_text()
+
+
+def test_a_stopped_run_is_resumed_from_its_page(desk: Desk, set_of_runs: Path) -> None:
+    run = _runs.running_run(set_of_runs / "halted", particles=40)
+    _runs.fall_silent(run)
+    desk.page.reload()  # the list of runs is read when the page opens
+    desk.visit("halted", "live")
+    desk.page.get_by_role("button", name="Resume").click()
+    desk.page.wait_for_selector("#notice .good")
+    desk.page.wait_for_selector("button.resume", state="hidden")
+    desk.visit("halted", "job")
+    desk.page.get_by_role("button", name="Stop").click()
+    desk.page.wait_for_selector(".jobs li [data-state=stopped]")
+    # From the list of jobs as well; and stopped for good, so that no process outlives the test.
+    desk.page.get_by_role("button", name="Resume").click()
+    desk.page.wait_for_selector(".jobs li [data-state=running]")
+    desk.page.get_by_role("button", name="Stop").click()
+    desk.page.wait_for_selector(".jobs li [data-state=stopped]")
+
+
+HOSTILE = "<img/src=x/onerror=alert(1)>"
+
+
+def test_texts_of_a_run_are_never_markup(browser, tmp_path: Path) -> None:
+    """A star, a run's name and its parameters from somebody else: all are shown as the text that they are."""
+    name = "<b>bold&lt;"
+    run = _runs.finished_run(tmp_path / "runs" / name, particles=60)
+    poison(run)
+    _runs.turned_run(tmp_path / "runs" / "other", run)
+    process, printed = serve(tmp_path / "runs", "--allow-writing")
+    try:
+        for desk in opened_desk(browser, printed):
+            shown_id = desk.page.evaluate("fetch('/api/runs').then(r => r.json()).then(all => all[0].id)")
+            for page in ("live", "explore", "compare", "details", "job"):
+                desk.visit(shown_id, page)
+                if page == "explore":
+                    desk.click_particle(3)
+                    desk.wait_for_map("particle 3:")
+                    desk.page.locator("select[data-axis=colour]").select_option("rlnMicrographName")
+                    desk.page.wait_for_function(
+                        "text => document.querySelector('.legend').textContent.includes(text)", arg=HOSTILE
+                    )
+                    assert HOSTILE in desk.page.locator("dl.values").inner_text()
+                injected = desk.page.evaluate(INJECTED)
+                assert not injected, f"{page}: {injected}"
+    finally:
+        stop(process)
+
+
+def poison(run: Path) -> None:
+    """Names of columns, micrographs and classes, parameters and sentences that are markup."""
+    star = run / "particles.star"
+    file = read_star(star)
+    rows = file.rows.copy()
+    rows["rlnMicrographName"] = [f"{HOSTILE}{k % 3}" for k in range(len(rows))]
+    rows["<svg/onload=alert(2)>"] = np.linspace(0, 1, len(rows))
+    write_star_tables(star, {"optics": file.optics_rows, "particles": rows})
+    summary = json.loads((run / "summary.json").read_text())
+    poisoned = {"outcome_sentence": HOSTILE, "warnings": [HOSTILE], "command": HOSTILE, "version": HOSTILE}
+    (run / "summary.json").write_text(json.dumps({**summary, **poisoned}))
+    (run / "command.txt").write_text(HOSTILE)
+
+
+INJECTED = """() => [...document.querySelectorAll('#page img, #page svg, header b, select b, #page script')]
+  .filter(node => node.hasAttribute('onerror') || node.hasAttribute('onload')
+    || node.getAttribute('src') === 'x' || node.textContent === 'bold' || node.tagName === 'SCRIPT')
+  .map(node => node.outerHTML)"""
 
 
 def test_a_wrong_token_is_told(browser, address: str) -> None:

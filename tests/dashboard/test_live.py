@@ -24,7 +24,7 @@ def test_progress_counts_stages_and_time(live: Path) -> None:
     told = read_progress(live)
     assert told.phase == "running"
     assert told.stage == "poses and latents"
-    assert (told.passes, told.pass_limit) == (4, 5)
+    assert (told.passes, told.pass_limit) == (3, 5)
     assert told.elapsed_s == 40.0
     assert 0.3 < told.fraction < 0.9
     left_s = 40.0 * (1 - told.fraction) / told.fraction

@@ -45,6 +45,7 @@ def test_writing_calls_are_told_apart(reading: TestClient) -> None:
         "PUT /api/runs/{run}/selections/{name}",
         "POST /api/jobs",
         "POST /api/jobs/{name}/stop",
+        "POST /api/runs/{run}/resume",
     }
     for name, text in words.items():
         if name not in needing and name != "POST /api/token":

@@ -86,6 +86,7 @@ def test_writing_needs_the_token(writing: TestClient, runs: Path, given: str | N
         ("PUT", SAVE, ROWS),
         ("POST", "/api/jobs", {"name": "x", "job": {"input": {"particles": "/etc/passwd"}}}),
         ("POST", "/api/jobs/x/stop", {}),
+        ("POST", "/api/runs/live/resume", {}),
         ("POST", "/api/token", {}),
     ):
         answer = writing.request(method, path, json=body, headers=headers)

@@ -94,6 +94,76 @@ def test_a_job_runs_and_shows_up(writing: TestClient, runs: Path, monkeypatch: p
     assert again.status_code == 400
 
 
+def test_a_stopped_run_is_resumed_and_stopped_again(
+    writing: TestClient, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command itself goes on with a run that fell silent; it cannot be started twice."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    run = _runs.running_run(runs / "halted", particles=40)
+    assert not writing.get("/api/runs/halted/progress").json()["resumable"], "it wrote something just now"
+    refused = writing.post("/api/runs/halted/resume", headers=BEARER)
+    assert refused.status_code == 400
+    assert "going on" in refused.json()["detail"]
+    _runs.fall_silent(run)
+    assert writing.get("/api/runs/halted/progress").json()["resumable"]
+    assert writing.post("/api/runs/halted/resume").status_code == 401
+    started = writing.post("/api/runs/halted/resume", headers=BEARER)
+    assert started.status_code == 201, started.text
+    assert (started.json()["name"], started.json()["run"]) == ("halted", "halted")
+    assert started.json()["state"] == "running"
+    again = writing.post("/api/runs/halted/resume", headers=BEARER)
+    assert again.status_code == 400
+    writing.post("/api/jobs/halted/stop", headers=BEARER)
+    told = wait_for_end(writing, "halted")
+    assert told["state"] == "stopped"
+    assert told["resumable"]
+    # It wrote something just now, but its process is known to have ended.
+    assert writing.get("/api/runs/halted/progress").json()["phase"] == "silent"
+    assert not (run / "summary.json").exists()
+
+
+@pytest.mark.truth
+def test_a_resumed_run_ends_as_if_it_had_not_stopped(writing: TestClient, runs: Path) -> None:
+    run = _runs.running_run(runs / "revived", particles=200)
+    _runs.fall_silent(run)
+    assert writing.post("/api/runs/revived/resume", headers=BEARER).status_code == 201
+    assert wait_for_end(writing, "revived", 600)["state"] == "done"
+    assert writing.get("/api/runs/revived/progress").json()["phase"] == "finished"
+    refused = writing.post("/api/runs/revived/resume", headers=BEARER)
+    assert refused.status_code == 400
+    assert "ended" in refused.json()["detail"]
+
+
+def test_what_cannot_be_resumed(writing: TestClient, runs: Path, tmp_path: Path) -> None:
+    assert writing.post("/api/runs/nosuch/resume", headers=BEARER).status_code == 404
+    finished = writing.post("/api/runs/first/resume", headers=BEARER)
+    assert finished.status_code == 400
+    assert "ended" in finished.json()["detail"]
+    bare = runs / "bare"
+    bare.mkdir()
+    (bare / "particles.star").write_text("")
+    assert "config.toml" in writing.post("/api/runs/bare/resume", headers=BEARER).json()["detail"]
+    run = _runs.running_run(runs / "linked", particles=20)
+    _runs.fall_silent(run)
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    (run / "job.log").symlink_to(precious)
+    refused = writing.post("/api/runs/linked/resume", headers=BEARER)
+    assert refused.status_code == 400
+    assert precious.read_text() == "mine"
+
+
+def wait_for_end(writing: TestClient, name: str, limit_s: float = 120) -> dict:
+    """The job once its process has ended."""
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        told = next(one for one in writing.get("/api/jobs").json() if one["name"] == name)
+        if told["state"] != "running":
+            return told
+        time.sleep(0.2)
+    raise AssertionError(f"{name} goes on after {limit_s} s")
+
+
 @pytest.mark.parametrize(
     "job",
     [

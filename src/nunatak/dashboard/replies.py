@@ -63,6 +63,7 @@ class Progress(Reply):
     )
     fsc: Curve | None
     map_stamp: str = Field(description="Changes when there is a newer map.")
+    resumable: bool = Field(description="Whether the run has stopped and can be resumed here.")
 
 
 class Details(Reply):
@@ -174,8 +175,9 @@ class JobInfo(Reply):
 
     name: str
     run: str | None = Field(description="Id of its run.")
-    state: Literal["running", "done", "failed"]
+    state: Literal["running", "done", "stopped", "failed"]
     last_words: str
+    resumable: bool = Field(description="Whether the run has stopped and can be resumed here.")
 
 
 class Problem(Reply):

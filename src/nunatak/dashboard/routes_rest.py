@@ -17,6 +17,7 @@ from nunatak.dashboard.jobs import StartedJob
 from nunatak.dashboard.routes_runs import BINARY, map_response, reader
 from nunatak.dashboard.run_library import NotFoundError
 from nunatak.runs.job import JobConfig
+from nunatak.runs.progress import read_progress
 
 router = APIRouter(prefix="/api")
 
@@ -98,12 +99,25 @@ def start_job(request: Request, wanted: replies.JobRequest) -> replies.JobInfo:
 
 @router.post("/jobs/{name}/stop", tags=["jobs"], dependencies=[Depends(require_token)])
 def stop_job(request: Request, name: str) -> replies.JobInfo:
-    """Stop a job after its last checkpoint; `nunatak resume` goes on with it. Needs the token."""
+    """Stop a job after its last checkpoint; it can be resumed. Needs the token."""
     return _info(request, name, request.app.state.desk.stop(name))
+
+
+@router.post("/runs/{run}/resume", tags=["jobs"], status_code=201, dependencies=[Depends(require_token)])
+def resume_run(request: Request, run: str) -> replies.JobInfo:
+    """Go on with a run that stopped, from its last checkpoint, as `nunatak resume` does. Needs the token."""
+    desk = request.app.state.desk
+    name = desk.resume(run, request.app.state.runs.folder(run))
+    return _info(request, name, desk.jobs()[name])
 
 
 def _info(request: Request, name: str, job: StartedJob) -> replies.JobInfo:
     runs = {folder: run for run, folder in request.app.state.runs.runs().items()}
+    refusal = request.app.state.desk.refusal(job.folder, read_progress(job.folder))
     return replies.JobInfo(
-        name=name, run=runs.get(job.folder.absolute()), state=job.state, last_words=job.last_words
+        name=name,
+        run=runs.get(job.folder.absolute()),
+        state=job.state,
+        last_words=job.last_words,
+        resumable=refusal is None,
     )

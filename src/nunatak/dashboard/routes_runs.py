@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +22,7 @@ from nunatak.dashboard.reader import RunReader
 from nunatak.dashboard.run_library import NotFoundError
 from nunatak.export.run_contents import FscTable
 from nunatak.export.words import plain_value
-from nunatak.runs.progress import read_progress, read_summary
+from nunatak.runs.progress import RunProgress, read_progress, read_summary
 
 router = APIRouter(prefix="/api/runs", tags=["runs"])
 
@@ -54,12 +55,19 @@ def reader(request: Request, run: str) -> RunReader:
 @router.get("")
 def list_runs(request: Request) -> list[replies.RunCard]:
     """All runs that this dashboard shows."""
-    return [card(name, folder) for name, folder in request.app.state.runs.runs().items()]
+    return [card(request, name, folder) for name, folder in request.app.state.runs.runs().items()]
 
 
-def card(name: str, folder: Path) -> replies.RunCard:
-    """A run in a few words."""
+def known_progress(request: Request, folder: Path) -> RunProgress:
+    """Where a run stands; of a job of this dashboard that has ended it is known that it is not going on."""
     progress = read_progress(folder)
+    ended = progress.phase == "running" and request.app.state.desk.has_ended(folder)
+    return replace(progress, phase="silent") if ended else progress
+
+
+def card(request: Request, name: str, folder: Path) -> replies.RunCard:
+    """A run in a few words."""
+    progress = known_progress(request, folder)
     summary = read_summary(folder)
     words = {
         "running": f"Running: {progress.stage}, {progress.fraction:.0%} done.",
@@ -82,13 +90,14 @@ def card(name: str, folder: Path) -> replies.RunCard:
 def run_progress(request: Request, run: str) -> replies.Progress:
     """Stage, time left, history and half-map correlation of a run, live or finished."""
     mine = reader(request, run)
-    progress, fsc = read_progress(mine.folder), mine.fsc()
+    progress, fsc = known_progress(request, mine.folder), mine.fsc()
     return replies.Progress(
         **{
             name: getattr(progress, name) for name in replies.Progress.model_fields if hasattr(progress, name)
         },
         fsc=None if fsc is None else curve(fsc),
         map_stamp=mine.map_stamp(),
+        resumable=request.app.state.desk.refusal(mine.folder, progress) is None,
     )
 
 

@@ -15,6 +15,19 @@ export async function job(page, context) {
   return () => clearInterval(timer);
 }
 
+/** Go on with a run that stopped; asks for the token where there is none. */
+export async function resumeRun(run, context) {
+  if (!(await context.needToken())) return;
+  try {
+    await api.post(`${api.run(run)}/resume`);
+    context.notice(`${run} goes on from its last checkpoint.`, "good");
+    context.refresh();
+  } catch (error) {
+    if (error.status === 401) api.token.set(null);
+    context.notice(error.message);
+  }
+}
+
 /** The field's own type behind "or null". */
 function kind(field, schema) {
   if (field.$ref) return kind(schema.$defs[field.$ref.split("/").at(-1)], schema);
@@ -95,9 +108,10 @@ class JobForm {
     this.jobs.replaceChildren(...(jobs.length ? jobs.map((one) => this.#job(one)) : [el("li.hint", "No job yet.")]));
   }
 
-  #job({ name, run, state, last_words: said }) {
+  #job({ name, run, state, last_words: said, resumable }) {
     return el("li", run ? el("a", { href: `#/${encodeURIComponent(run)}/live` }, name) : name, el("span.state", { "data-state": state }, state), el("span.hint", said),
-      state === "running" ? el("button.quiet", { type: "button", onclick: () => this.stop(name) }, "Stop") : null);
+      state === "running" ? el("button.quiet", { type: "button", onclick: () => this.stop(name) }, "Stop") : null,
+      run && resumable ? el("button.quiet", { type: "button", onclick: () => resumeRun(run, this.context).then(() => this.list()) }, "Resume") : null);
   }
 
   async stop(name) {

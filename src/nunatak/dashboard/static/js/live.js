@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { el, panel } from "./dom.js";
+import { resumeRun } from "./job.js";
 import { fscChart, lineChart } from "./charts.js";
 import { MapView } from "./mapview.js";
 import { duration, roundTime, timeTicks } from "./words.js";
@@ -21,10 +22,11 @@ class LivePage {
     this.context = context;
     this.headline = el("div.headline", { "aria-live": "polite" });
     this.stages = el("ol.stages", { "aria-label": "Stages" });
+    this.resume = el("button.main.resume", { type: "button", hidden: "", onclick: () => this.#resume() }, "Resume");
     this.charts = el("div.charts");
     const mapHost = el("div.map");
     this.mapSaid = el("span.hint");
-    this.node = el("div.live", this.headline, this.stages, el("div.live-grid", panel("Figures", null, this.charts), panel("Current map", this.mapSaid, mapHost)));
+    this.node = el("div.live", this.headline, this.resume, this.stages, el("div.live-grid", panel("Figures", null, this.charts), panel("Current map", this.mapSaid, mapHost)));
     this.view = new MapView(mapHost, "Surface of the current map");
   }
 
@@ -50,17 +52,23 @@ class LivePage {
     const words = {
       finished: this.context.runs.find((run) => run.id === this.context.run)?.sentence ?? "The run has finished.",
       running: stage ? `${sentence(stage)}${limit > 1 ? `, pass ${Math.min(passes + 1, limit)} of at most ${limit}` : ""}` : "The run has begun.",
-      silent: `Nothing was written for ${duration(silent)}: the run has probably stopped. “nunatak resume” goes on with it.`,
+      silent: `Nothing was written for ${duration(silent)}: the run has ${progress.resumable ? "" : "probably "}stopped.${this.context.writing ? "" : " “nunatak resume” goes on with it."}`,
       empty: "Nothing was written yet.",
     };
     const facts = [["done", `${Math.round(100 * fraction)} %`], ["computed", duration(elapsed)], ...(phase === "running" ? [["left, at this pace", duration(left)], ["last news", `${duration(silent)} ago`]] : [])];
     const bar = el("progress", { max: 1, value: fraction, "aria-label": "Done" });
+    this.resume.hidden = !(progress.resumable && this.context.writing);
     this.headline.replaceChildren(el("h1", words[phase]), bar, el("dl.facts", facts.flatMap(([name, value]) => [el("div", el("dt", name), el("dd", value))])));
     this.stages.replaceChildren(...progress.stages.map((name, i) => el("li", { "data-state": i < progress.stage_number ? "done" : i === progress.stage_number && phase !== "finished" ? "now" : "", "aria-current": i === progress.stage_number ? "step" : null }, name)));
     const key = `${progress.history.length} ${progress.map_stamp}`;
     if (key === this.drawn) return;
     this.drawn = key;
     this.charts.replaceChildren(...figures(progress));
+  }
+
+  async #resume() {
+    await resumeRun(this.context.run, this.context);
+    await this.ask();
   }
 
   async #map(progress) {

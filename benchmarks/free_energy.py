@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""The landscape of an analysed run against the occupancy that was simulated.
+
+    nunatak abinit SIMULATED/particles.star -o RUN --latent-dim 4
+    nunatak analyze RUN --no-umap
+    python benchmarks/free_energy.py RUN SIMULATED
+
+Prints for each path how its positions follow the true coordinate, its support, and how far the free energy
+of each state is from the truth (root mean square, where the true density exceeds 1 % of its maximum), with
+and without deconvolution. States of a motion are evenly spaced along it, so that a state's free energy is one
+per unit of the true coordinate. Of discrete states their shares among the clusters of the mixture are
+compared as well. Support is told apart for states that have particles and for those that have none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent / "peers"))
+
+import numpy as np
+from child import machine, report
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from nunatak.metrics.landscape_score import (
+    places_of_states,
+    shares_along,
+    shares_of_clusters,
+    state_energies,
+)
+from nunatak.particles.truth import Truth, read_truth
+from nunatak.runs.analyze import read_analysis
+
+
+def column(path: Path, name: str) -> NDArray[np.float64]:
+    """A column of one of analyze's tables."""
+    with path.open(encoding="utf-8") as table:
+        return np.array([float(row[name]) for row in csv.DictReader(table)])
+
+
+def path_figures(out: Path, name: str, truth: Truth) -> dict[str, Any]:
+    """How one path does against the truth."""
+    good = ~truth.junk.numpy()
+    labels, coordinates = truth.labels.numpy()[good], truth.coordinates.numpy().astype(float)
+    positions, away = np.load(out / f"path_{name}.npy")[good].astype(float).T
+    occupancy = np.bincount(labels, minlength=len(coordinates)) / len(labels)
+    places = places_of_states(positions, labels, coordinates)
+    profile = out / f"profile_{name}.csv"
+    axis = column(profile, "position")
+    energies = {
+        kind: state_energies(shares_along(axis, column(profile, kind), places), occupancy)
+        for kind in ("density", "raw_density")
+    }
+    support = np.interp(
+        places, column(out / f"path_{name}.csv", "position"), column(out / f"path_{name}.csv", "support")
+    )
+    empty = occupancy == 0
+    compared = energies["density"].compared
+    return {
+        "follows_coordinate": round(abs(float(spearmanr(positions, coordinates[labels]).statistic)), 3),
+        "median_distance": round(float(np.median(away)), 3),
+        "rmse_kT": round(energies["density"].rmse_kT, 3),
+        "rmse_without_deconvolution_kT": round(energies["raw_density"].rmse_kT, 3),
+        "median_support": round(float(np.median(support[~empty])), 3),
+        "least_support": round(float(support[~empty].min()), 3),
+        "least_support_in_gap": round(float(support[empty].min()), 3) if empty.any() else None,
+        "density_in_gap": gap_density(axis, column(profile, "density"), places, empty),
+        "found_kT": energies["density"].found_kT[compared].round(2).tolist(),
+        "true_kT": energies["density"].true_kT[compared].round(2).tolist(),
+    }
+
+
+def gap_density(axis: NDArray, density: NDArray, places: NDArray, empty: NDArray) -> float | None:
+    """Share of the particles that the profile puts into states that have none."""
+    if not empty.any():
+        return None
+    return round(float(shares_along(axis, density, places)[empty].sum()), 4)
+
+
+def figures(run: Path, truth: Truth) -> dict[str, Any]:
+    """All figures of a run."""
+    out, told = run / "analysis", read_analysis(run)
+    found: dict[str, Any] = {
+        "informed": told["components"]["informed"],
+        "reliabilities": [round(value, 3) for value in told["components"]["reliabilities"]],
+        "recommended": told["recommended_path"],
+        "paths": {path["name"]: path_figures(out, path["name"], truth) for path in told["paths"]},
+    }
+    if not truth.is_continuous:
+        good = ~truth.junk.numpy()
+        labels, states = truth.labels.numpy()[good], len(truth.coordinates)
+        clusters = np.load(out / "mixture_labels.npy")[good]
+        occupancy = np.bincount(labels, minlength=states) / len(labels)
+        energies = state_energies(shares_of_clusters(clusters, labels, states), occupancy)
+        found["mixture_clusters"] = told["mixture"]["clusters"]
+        found["mixture_rmse_kT"] = round(energies.rmse_kT, 3)
+        found["mixture_found_kT"] = energies.found_kT.round(2).tolist()
+        found["true_kT"] = energies.true_kT.round(2).tolist()
+    return found
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path, help="an analysed run")
+    parser.add_argument("truth", type=Path, help="folder with the truth.npz of its simulation")
+    parser.add_argument("-o", "--output", help="file for the figures")
+    arguments = parser.parse_args()
+    told = figures(arguments.run, read_truth(arguments.truth))
+    report({**told, "machine": machine(1)}, arguments.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""A landscape against the occupancy that was simulated: free energies of states, in kT."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import UnivariateSpline
+
+from nunatak.core.errors import require
+
+COUNTED = 0.01
+"""States of less than this part of the commonest one's occupancy are not compared."""
+_FEW_STATES = 8
+
+
+@dataclass(frozen=True, eq=False)
+class StateEnergies:
+    """Free energy of every state, as found and in truth; both of mean zero over the states compared.
+
+    Attributes
+    ----------
+    found_kT, true_kT : (states,) float64
+        Infinite for a state without particles.
+    compared : (states,) bool
+        States of more than 1 % of the largest true occupancy.
+    rmse_kT : float
+        Root mean square difference over the states compared.
+    """
+
+    found_kT: NDArray[np.float64]
+    true_kT: NDArray[np.float64]
+    compared: NDArray[np.bool_]
+    rmse_kT: float
+
+
+def state_energies(shares: NDArray, true_shares: NDArray) -> StateEnergies:
+    """Free energies of states from (states,) shares of the particles, found and true."""
+    true_shares = np.asarray(true_shares, np.float64)
+    compared = true_shares > COUNTED * true_shares.max()
+    with np.errstate(divide="ignore"):
+        found_kT, true_kT = -np.log(np.asarray(shares, np.float64)), -np.log(true_shares)
+    found_kT, true_kT = (energy - energy[compared].mean() for energy in (found_kT, true_kT))
+    difference = found_kT[compared] - true_kT[compared]
+    return StateEnergies(found_kT, true_kT, compared, float(np.sqrt((difference**2).mean())))
+
+
+def places_of_states(positions: NDArray, labels: NDArray, coordinates: NDArray) -> NDArray[np.float64]:
+    """(states,) where along a path each state lies: rising or falling with the true coordinate.
+
+    Medians of the particles of each state; of many states the smoothest curve through them that their
+    standard errors allow, since latents hardly change with the coordinate near the ends of a swing, and a
+    state's share is counted between its neighbours' places.
+
+    Parameters
+    ----------
+    positions : (n,)
+        Of the particles along the path.
+    labels : (n,) int
+    coordinates : (states,)
+        The true reaction coordinate of each state, rising.
+
+    Raises
+    ------
+    InputError
+        Fewer than two states have particles.
+    """
+    there = np.flatnonzero(np.bincount(labels, minlength=len(coordinates)) > 1)
+    require(len(there) > 1, "Only one state has particles: there is no landscape to score.")
+    of_state = [positions[labels == k] for k in there]
+    middle = np.array([np.median(values) for values in of_state])
+    rises = np.corrcoef(coordinates[there], middle)[0, 1] >= 0
+    if len(there) < _FEW_STATES:
+        return np.interp(coordinates, coordinates[there], middle)
+    # A median's standard error is 1.25 times the mean's.
+    error = np.array([1.25 * values.std() / np.sqrt(len(values)) for values in of_state])
+    weights = 1 / np.maximum(error, 1e-9 * max(float(np.ptp(middle)), 1e-300))
+    curve = UnivariateSpline(coordinates[there], middle, weights, k=3, s=len(there))(coordinates)
+    return np.maximum.accumulate(curve) if rises else np.minimum.accumulate(curve)
+
+
+def shares_along(axis: NDArray, density: NDArray, places: NDArray) -> NDArray[np.float64]:
+    """(states,) share of a path's density that belongs to each state: what lies nearest to its place.
+
+    Parameters
+    ----------
+    axis : (cells,)
+        Equally spaced positions along the path.
+    density : (cells,)
+    places : (states,)
+        Where the states lie on that axis, in any order.
+    """
+    order = np.argsort(places, kind="stable")
+    bounds = (places[order][1:] + places[order][:-1]) / 2
+    step = axis[1] - axis[0]
+    edges = np.append(axis - step / 2, axis[-1] + step / 2)
+    below = np.concatenate([[0.0], np.cumsum(density)]) * step
+    within = np.diff(np.concatenate([[0.0], np.interp(bounds, edges, below), [below[-1]]]))
+    shares = np.empty(len(places))
+    shares[order] = within / max(float(within.sum()), 1e-300)
+    return shares
+
+
+def shares_of_clusters(clusters: NDArray, labels: NDArray, states: int) -> NDArray[np.float64]:
+    """(states,) share of the particles in clusters of which a state is the commonest one."""
+    counts = np.zeros((int(clusters.max()) + 1, states))
+    np.add.at(counts, (clusters, labels), 1)
+    shares = np.bincount(counts.argmax(1), counts.sum(1), states)
+    return shares / shares.sum()

@@ -53,14 +53,13 @@ def path_figures(out: Path, name: str, truth: Truth) -> dict[str, Any]:
     profile = out / f"profile_{name}.csv"
     axis = column(profile, "position")
     energies = {
-        kind: state_energies(shares_along(axis, column(profile, kind), places), occupancy)
+        kind: state_energies(shares_along(axis, column(profile, kind), places), occupancy, len(labels))
         for kind in ("density", "raw_density")
     }
     support = np.interp(
         places, column(out / f"path_{name}.csv", "position"), column(out / f"path_{name}.csv", "support")
     )
     empty = occupancy == 0
-    compared = energies["density"].compared
     return {
         "follows_coordinate": round(abs(float(spearmanr(positions, coordinates[labels]).statistic)), 3),
         "median_distance": round(float(np.median(away)), 3),
@@ -70,8 +69,6 @@ def path_figures(out: Path, name: str, truth: Truth) -> dict[str, Any]:
         "least_support": round(float(support[~empty].min()), 3),
         "least_support_in_gap": round(float(support[empty].min()), 3) if empty.any() else None,
         "density_in_gap": gap_density(axis, column(profile, "density"), places, empty),
-        "found_kT": energies["density"].found_kT[compared].round(2).tolist(),
-        "true_kT": energies["density"].true_kT[compared].round(2).tolist(),
     }
 
 
@@ -96,7 +93,7 @@ def figures(run: Path, truth: Truth) -> dict[str, Any]:
         labels, states = truth.labels.numpy()[good], len(truth.coordinates)
         clusters = np.load(out / "mixture_labels.npy")[good]
         occupancy = np.bincount(labels, minlength=states) / len(labels)
-        energies = state_energies(shares_of_clusters(clusters, labels, states), occupancy)
+        energies = state_energies(shares_of_clusters(clusters, labels, states), occupancy, len(labels))
         found["mixture_clusters"] = told["mixture"]["clusters"]
         found["mixture_rmse_kT"] = round(energies.rmse_kT, 3)
         found["mixture_found_kT"] = energies.found_kT.round(2).tolist()

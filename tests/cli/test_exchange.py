@@ -165,6 +165,8 @@ def test_export(analysed: Path, tmp_path: Path) -> None:
 def test_export_refuses(heterogeneous_run: Path, analysed: Path, tmp_path: Path) -> None:
     assert call("export", tmp_path, "-o", tmp_path / "out").is_refused()
     assert call("export", heterogeneous_run, "-o", tmp_path / "out", "--what", "movie").is_refused()
+    if shutil.which("ffmpeg") is None:
+        assert call("export", analysed, "-o", tmp_path / "out", "--what", "mp4").is_refused()
     hostile = shutil.copytree(analysed, tmp_path / "hostile")
     told = json.loads((hostile / "analysis/analysis.json").read_text())
     (hostile / "analysis/analysis.json").write_text(json.dumps({**told, "recommended_path": "../../x"}))

@@ -15,7 +15,7 @@ from conftest import BEARER
 from nunatak.dashboard.jobs import job_arguments
 from nunatak.io.star import read_star
 from nunatak.reconstruct.config import EngineConfig
-from nunatak.runs.job import InputConfig, JobConfig
+from nunatak.runs.job import InputConfig, JobConfig, MemoryConfig
 
 
 def test_a_selection_is_exactly_its_particles(writing: TestClient, runs: Path) -> None:
@@ -62,6 +62,7 @@ def test_a_jobs_arguments_say_what_differs_from_the_defaults(tmp_path: Path) -> 
         command="abinit",
         input=InputConfig(particles=Path("/data/-x.star"), defocus_A=-5.0, no_ctf=True),
         engine=EngineConfig(latent_dim=2, flip_hand=True),
+        memory=MemoryConfig(memory_limit_GB=2.5, cache="disk"),
     )
     words = job_arguments(job, tmp_path / "run")
     assert words[:2] == ["abinit", "/data/-x.star"]
@@ -71,6 +72,8 @@ def test_a_jobs_arguments_say_what_differs_from_the_defaults(tmp_path: Path) -> 
         "--flip-hand",
         "--defocus-A=-5.0",
         "--no-ctf",
+        "--memory-limit-GB=2.5",
+        "--cache=disk",
     }
 
 

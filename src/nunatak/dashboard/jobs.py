@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from nunatak.core.errors import InputError, require
 from nunatak.dashboard.run_library import require_name
-from nunatak.runs.job import InputConfig, JobConfig
+from nunatak.runs.job import InputConfig, JobConfig, MemoryConfig
 from nunatak.runs.limits import require_free
 from nunatak.runs.progress import RunProgress, read_progress
 
@@ -68,6 +68,7 @@ def job_arguments(job: JobConfig, folder: Path) -> list[str]:
     for model, default in (
         (job.engine, type(job.engine)()),
         (job.input, InputConfig(particles=job.input.particles)),
+        (job.memory, MemoryConfig()),
     ):
         words += _changed(model, default)
     words += [f"--device={job.device}"] if job.device != "auto" else []

@@ -1,10 +1,13 @@
-"""Films of maps along a path, rendered by our own renderer: animated GIF, no other program needed.
+"""Films of maps along a path, rendered by our own renderer: animated GIF, or MP4 where there is an ffmpeg.
 
-Encoders of MP4 that pip installs carry GPL code; the ChimeraX script of nunatak.export.chimerax records one.
+Encoders of MP4 that pip installs carry GPL code, so none is among our requirements: the machine's own ffmpeg
+is run as a program. The ChimeraX script of nunatak.export.chimerax records an MP4 as well.
 """
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nunatak.core.errors import require
+from nunatak.core.errors import RunError, require
 from nunatak.export.views import render_states
 from nunatak.io.atomic import atomic_path
 
@@ -62,6 +65,46 @@ def write_gif(path: Path | str, frames: Sequence[Picture], frames_per_s: float =
             loop=0,
             disposal=1,
         )
+
+
+def find_encoder() -> str:
+    """Path of the ffmpeg that this machine has.
+
+    Raises
+    ------
+    InputError
+        It has none.
+    """
+    found = shutil.which("ffmpeg")
+    require(
+        found is not None,
+        "An MP4 needs the program ffmpeg, which is not on the PATH: install it (on Debian: apt-get install "
+        "ffmpeg), or export a GIF with --what movie.",
+    )
+    return str(found)
+
+
+def write_mp4(path: Path | str, frames: Sequence[Picture], frames_per_s: float = 8.0) -> None:
+    """Write (h, w, 3) uint8 pictures of one size as an MP4 that every player opens, atomically.
+
+    Raises
+    ------
+    InputError
+        There is no ffmpeg on this machine.
+    RunError
+        It fails.
+    """
+    encoder = find_encoder()
+    height, width = frames[0].shape[0] // 2 * 2, frames[0].shape[1] // 2 * 2  # as yuv420p wants them
+    content = np.stack([frame[:height, :width] for frame in frames]).tobytes()
+    given = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{frames_per_s}"]
+    with atomic_path(path) as temporary:
+        wanted = ["-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4", str(temporary)]
+        command = [encoder, "-y", "-loglevel", "error", *given, "-i", "-", *wanted]
+        done = subprocess.run(command, input=content, capture_output=True)
+        if done.returncode:
+            said = " ".join(done.stderr.decode(errors="replace").split())
+            raise RunError(f"ffmpeg could not write {path} ({said[:300]}).")
 
 
 def _in_between(volumes: list[NDArray], between: int) -> list[NDArray]:

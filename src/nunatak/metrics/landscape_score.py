@@ -22,7 +22,7 @@ class StateEnergies:
     Attributes
     ----------
     found_kT, true_kT : (states,) float64
-        Infinite for a state without particles.
+        Nothing is less than half a particle.
     compared : (states,) bool
         States of more than 1 % of the largest true occupancy.
     rmse_kT : float
@@ -35,13 +35,12 @@ class StateEnergies:
     rmse_kT: float
 
 
-def state_energies(shares: NDArray, true_shares: NDArray) -> StateEnergies:
-    """Free energies of states from (states,) shares of the particles, found and true."""
+def state_energies(shares: NDArray, true_shares: NDArray, particles: int) -> StateEnergies:
+    """Free energies of states from (states,) shares of so many particles, found and true."""
     true_shares = np.asarray(true_shares, np.float64)
     compared = true_shares > COUNTED * true_shares.max()
-    with np.errstate(divide="ignore"):
-        found_kT, true_kT = -np.log(np.asarray(shares, np.float64)), -np.log(true_shares)
-    found_kT, true_kT = (energy - energy[compared].mean() for energy in (found_kT, true_kT))
+    energies = [-np.log(np.maximum(part, 0.5 / particles)) for part in (np.asarray(shares), true_shares)]
+    found_kT, true_kT = (energy - energy[compared].mean() for energy in energies)
     difference = found_kT[compared] - true_kT[compared]
     return StateEnergies(found_kT, true_kT, compared, float(np.sqrt((difference**2).mean())))
 

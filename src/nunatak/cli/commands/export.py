@@ -14,7 +14,7 @@ from nunatak.cli.results import Result, say
 from nunatak.core.errors import require
 from nunatak.runs.analysis_config import PATH_NAMES, PathName
 
-Kind = Literal["csv", "chimerax", "movie", "npz"]
+Kind = Literal["csv", "chimerax", "movie", "mp4", "npz"]
 
 
 class Options(CommonOptions):
@@ -25,7 +25,7 @@ class Options(CommonOptions):
     what: tuple[Kind, ...] = Field(
         ("csv", "chimerax", "movie"),
         description="csv: a row of latents, clusters and confidence for each particle; chimerax: maps of a "
-        "path with scripts that show and record them; movie: a GIF of that path; npz: poses, CTF and latents "
+        "path with scripts that show and record them; movie: a GIF of that path; mp4: an MP4 of it (needs ffmpeg); npz: poses, CTF and latents "
         "as cryoDRGN counts them.",
     )
     path: PathName | None = Field(None, description="Path of analyze; the best supported by default.")
@@ -37,14 +37,18 @@ class Options(CommonOptions):
 def run(words: list[str]) -> Result:
     """Run the command; what it found."""
     options = parse(Options, words, "export", "Write what other programs open.")
+    from nunatak.export.movie import find_encoder
+
     use_machine(options)
     require((options.run / "particles.star").exists(), f"{options.run} holds no finished run.")
     written: list[Path] = []
+    if "mp4" in options.what:
+        find_encoder()  # refused before anything is rendered
     if "csv" in options.what:
         written.append(_table(options))
     if "npz" in options.what:
         written.append(_arrays(options))
-    if {"chimerax", "movie"} & set(options.what):
+    if {"chimerax", "movie", "mp4"} & set(options.what):
         written += _path(options)
     return Result({"folder": options.output, "files": written}, [f"{path}" for path in written])
 
@@ -76,7 +80,7 @@ def _path(options: Options) -> list[Path]:
     import numpy as np
 
     from nunatak.export.chimerax import movie_script, view_script
-    from nunatak.export.movie import path_frames, write_gif
+    from nunatak.export.movie import path_frames, write_gif, write_mp4
     from nunatak.export.surface import surface_level
     from nunatak.io.atomic import write_text
     from nunatak.io.mrc import read_map
@@ -98,10 +102,13 @@ def _path(options: Options) -> list[Path]:
             write_text(out / file, text)
             written.append(out / file)
         written += [out / name for name in names]
-    if "movie" in options.what:
+    if {"movie", "mp4"} & set(options.what):
         say(f"rendering the {name} path")
-        write_gif(out / f"{name}.gif", path_frames(volumes, options.size_px, options.between, level))
-        written.append(out / f"{name}.gif")
+        frames = path_frames(volumes, options.size_px, options.between, level)
+        for kind, suffix, write in (("movie", ".gif", write_gif), ("mp4", ".mp4", write_mp4)):
+            if kind in options.what:
+                write(out / f"{name}{suffix}", frames)
+                written.append(out / f"{name}{suffix}")
     return written
 
 

@@ -38,7 +38,7 @@ function kind(field, schema) {
 class JobForm {
   constructor(schema, about, context) {
     Object.assign(this, { schema, about, context, inputs: new Map() });
-    const groups = [["input", schema.$defs.InputConfig], ["engine", schema.$defs.EngineConfig]];
+    const groups = [["input", schema.$defs.InputConfig], ["engine", schema.$defs.EngineConfig], ["memory", schema.$defs.MemoryConfig]];
     const fields = groups.flatMap(([group, part]) => Object.entries(part.properties).map(([name, field]) => ({ group, name, field: kind(field, schema), required: part.required?.includes(name) })));
     const own = Object.entries(schema.properties).filter(([, field]) => !field.$ref && !field.anyOf).map(([name, field]) => ({ group: "", name, field: kind(field, schema) }));
     const isFirst = ({ name }) => FIRST.includes(name) || name === "command";
@@ -80,7 +80,7 @@ class JobForm {
 
   /** The job as the API takes it: what is empty is left to its default. */
   request() {
-    const wanted = { input: {}, engine: {} };
+    const wanted = { input: {}, engine: {}, memory: {} };
     for (const { control, field, group, name } of this.inputs.values()) {
       const value = field.type === "boolean" ? control.checked : control.value.trim();
       if (value === "" || value === (field.default ?? "")) continue;

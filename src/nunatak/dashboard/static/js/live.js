@@ -52,7 +52,7 @@ class LivePage {
     const words = {
       finished: this.context.runs.find((run) => run.id === this.context.run)?.sentence ?? "The run has finished.",
       running: stage ? `${sentence(stage)}${limit > 1 ? `, pass ${Math.min(passes + 1, limit)} of at most ${limit}` : ""}` : "The run has begun.",
-      silent: `Nothing was written for ${duration(silent)}: the run has ${progress.resumable ? "" : "probably "}stopped.${this.context.writing ? "" : " “nunatak resume” goes on with it."}`,
+      silent: `Nothing was written for ${duration(silent)}: the run has probably stopped.${this.context.writing ? "" : " “nunatak resume” goes on with it."}`,
       empty: "Nothing was written yet.",
     };
     const facts = [["done", `${Math.round(100 * fraction)} %`], ["computed", duration(elapsed)], ...(phase === "running" ? [["left, at this pace", duration(left)], ["last news", `${duration(silent)} ago`]] : [])];

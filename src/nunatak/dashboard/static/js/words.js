@@ -48,10 +48,11 @@ export function ticks(low, high, n = 5) {
 
 /** A field's name as a person reads it, its unit behind: particle_diameter_A -> Particle diameter (Å). */
 export function fieldTitle(name) {
-  const units = { A: "Å", px: "px", deg: "°", kV: "kV", mm: "mm", s: "s", MB: "MB" };
+  const units = { A: "Å", px: "px", deg: "°", kV: "kV", mm: "mm", s: "s", MB: "MB", GB: "GB" };
+  const spelled = { ctf: "CTF", fsc: "FSC", dim: "dimensions", sd: "standard deviation", min: "least", max: "most" };
   const parts = name.split("_");
   const unit = units[parts.at(-1)];
-  const words = (unit ? parts.slice(0, -1) : parts).join(" ");
+  const words = (unit ? parts.slice(0, -1) : parts).map((part) => spelled[part] ?? part).join(" ");
   const title = words.charAt(0).toUpperCase() + words.slice(1);
   return unit ? `${title} (${unit})` : title;
 }

@@ -6,10 +6,11 @@
     python benchmarks/free_energy.py RUN SIMULATED
 
 Prints for each path how its positions follow the true coordinate, its support, and how far the free energy
-of each state is from the truth (root mean square, where the true density exceeds 1 % of its maximum), with
-and without deconvolution. States of a motion are evenly spaced along it, so that a state's free energy is one
-per unit of the true coordinate. Of discrete states their shares among the clusters of the mixture are
-compared as well. Support is told apart for states that have particles and for those that have none.
+is from the truth (root mean square, where the true density exceeds 1 % of its maximum), with and without
+deconvolution: for every state, and for tenths of a motion (`rmse_kT`). States of a motion are evenly spaced
+along it, so that both are per unit of the true coordinate. Of discrete states their shares among the clusters
+of the mixture are compared as well. Support is told apart for states that have particles and for those that
+have none.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from nunatak.metrics.landscape_score import (
     shares_along,
     shares_of_clusters,
     state_energies,
+    tenths,
 )
 from nunatak.particles.truth import Truth, read_truth
 from nunatak.runs.analyze import read_analysis
@@ -52,10 +54,11 @@ def path_figures(out: Path, name: str, truth: Truth) -> dict[str, Any]:
     places = places_of_states(positions, labels, coordinates)
     profile = out / f"profile_{name}.csv"
     axis = column(profile, "position")
+    shares = {kind: shares_along(axis, column(profile, kind), places) for kind in ("density", "raw_density")}
     energies = {
-        kind: state_energies(shares_along(axis, column(profile, kind), places), occupancy, len(labels))
-        for kind in ("density", "raw_density")
+        kind: state_energies(tenths(found), tenths(occupancy), len(labels)) for kind, found in shares.items()
     }
+    each = state_energies(shares["density"], occupancy, len(labels))
     support = np.interp(
         places, column(out / f"path_{name}.csv", "position"), column(out / f"path_{name}.csv", "support")
     )
@@ -64,19 +67,15 @@ def path_figures(out: Path, name: str, truth: Truth) -> dict[str, Any]:
         "follows_coordinate": round(abs(float(spearmanr(positions, coordinates[labels]).statistic)), 3),
         "median_distance": round(float(np.median(away)), 3),
         "rmse_kT": round(energies["density"].rmse_kT, 3),
+        "rmse_of_each_state_kT": round(each.rmse_kT, 3),
         "rmse_without_deconvolution_kT": round(energies["raw_density"].rmse_kT, 3),
         "median_support": round(float(np.median(support[~empty])), 3),
         "least_support": round(float(support[~empty].min()), 3),
         "least_support_in_gap": round(float(support[empty].min()), 3) if empty.any() else None,
-        "density_in_gap": gap_density(axis, column(profile, "density"), places, empty),
+        "share_in_gap": round(float(shares["density"][empty].sum()), 4) if empty.any() else None,
+        "found_kT": energies["density"].found_kT.round(2).tolist(),
+        "true_kT": energies["density"].true_kT.round(2).tolist(),
     }
-
-
-def gap_density(axis: NDArray, density: NDArray, places: NDArray, empty: NDArray) -> float | None:
-    """Share of the particles that the profile puts into states that have none."""
-    if not empty.any():
-        return None
-    return round(float(shares_along(axis, density, places)[empty].sum()), 4)
 
 
 def figures(run: Path, truth: Truth) -> dict[str, Any]:

@@ -59,8 +59,10 @@ def test_every_file_is_listed_and_there(analysed: Path) -> None:
     assert found == {*told["files"], "analysis.json"}
     page = (Path(__file__).parents[2] / "docs" / "analysis.md").read_text()
     for name in told["files"]:
-        general = re.sub(r"_(component|straight|graph|energy)\b", "_NAME", Path(name).stem)
-        general = re.sub(r"_\d+$", "", re.sub(r"^(component|straight|graph|energy)_", "NAME_", general))
+        general = re.sub(r"_(dominant|component|straight|graph|energy)\b", "_NAME", Path(name).stem)
+        general = re.sub(
+            r"_\d+$", "", re.sub(r"^(dominant|component|straight|graph|energy)_", "NAME_", general)
+        )
         assert general in page, f"{name} is not in docs/analysis.md"
 
 
@@ -68,6 +70,7 @@ def test_figures(analysed: Path) -> None:
     told = read_analysis(analysed)
     assert told["components"]["informed"] == 1
     assert told["mixture"]["clusters"] == 2
+    assert told["recommended_path"] == "dominant"
     well = next(one for one in told["associations"] if one["name"] == "well")
     assert well["knn"] > 0.97
     assert well["chance"] == pytest.approx(0.5)

@@ -22,7 +22,7 @@ SMALL = [
     *("--joint-passes=2", "--threads=1", "--healpix-order=1", "--shift-extent-px=1.5"),
     *("--radius-start-px=6", "--radius-end-px=8"),
 ]
-QUICK = ["--map-samples", "6", "--bootstraps", "2", "--steps", "2", "--paths", "graph"]
+QUICK = ["--map-samples", "6", "--bootstraps", "2", "--steps", "2", "--paths", "dominant"]
 
 
 def blocks(name: str) -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +12,14 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
+from nunatak.analysis.measurements import Measurements
+from nunatak.analysis.mixture import best_noise_mixture, fit_noise_mixture
 from nunatak.analysis.sampling import spread_rows
 from nunatak.core.errors import require
 
 FITTED = 50000
 """At most so many particles decide where the groups lie; all are assigned."""
-MIXTURE_FITTED = 20000
+MIXTURE_FITTED, NOISE_MIXTURE_FITTED = 20000, 6000
 MOST_COMPONENTS = 8
 
 
@@ -71,6 +74,30 @@ def mixture_clusters(coordinates: NDArray, count: int, seed: int) -> tuple[Clust
     chosen = fitted[0] if count else min(fitted, key=lambda mixture: float(mixture.bic(sample)))
     labels = np.concatenate([chosen.predict(part) for part in _parts(coordinates)])
     return _gathered(coordinates, labels, chosen.means_), len(chosen.means_)
+
+
+def noise_mixture_clusters(
+    coordinates: NDArray, measured: Callable[[NDArray], Measurements], count: int, seed: int
+) -> tuple[Clusters, int]:
+    """As mixture_clusters, of measurements whose errors are known and taken out.
+
+    Parameters
+    ----------
+    coordinates : (n, d)
+        In which a group is represented by the particle nearest to the mean of its members.
+    measured : function of rows
+        Their measurements.
+    """
+    sample = measured(spread_rows(len(coordinates), NOISE_MIXTURE_FITTED))
+    most = max(1, min(MOST_COMPONENTS, len(sample) // 20))
+    if count:
+        mixture, _ = fit_noise_mixture(sample, min(count, len(sample)), seed)
+    else:
+        mixture = best_noise_mixture(sample, most, seed)
+    labels = np.concatenate([mixture.labels(measured(rows)) for rows in _parts(np.arange(len(coordinates)))])
+    there, labels = np.unique(labels, return_inverse=True)
+    centres = np.stack([coordinates[labels == k].mean(0) for k in range(len(there))])
+    return _gathered(coordinates, labels, centres), len(mixture.weights)
 
 
 def _mixture(sample: NDArray, count: int, seed: int) -> GaussianMixture:

@@ -108,12 +108,22 @@ def grid_points(axes: tuple[NDArray, ...]) -> NDArray[np.float64]:
 def gaussian_likelihood(measured: Measurements, points: NDArray) -> NDArray[np.float32]:
     """(n, g) likelihood of each measurement at each of (g, d) points, the largest of a row being 1."""
     result = np.empty((len(measured), len(points)), np.float32)
-    precision = np.linalg.inv(measured.covariances)
     for part in np.array_split(np.arange(len(measured)), max(1, len(measured) * len(points) // 2_000_000)):
-        away = points[None] - measured.positions[part][:, None]
-        cost = -0.5 * np.einsum("ngi,nij,ngj->ng", away, precision[part], away)
+        cost = log_densities(measured.rows(part), points)
         result[part] = np.exp(cost - cost.max(1, keepdims=True))
     return result
+
+
+def log_densities(measured: Measurements, points: NDArray) -> NDArray[np.float64]:
+    """(n, g) log density of each measurement if it came from each of (g, d) points, up to one constant."""
+    # The square is multiplied out, so that the sums over coordinates are matrix products.
+    middle = measured.positions.mean(0)
+    here, there = measured.positions - middle, np.asarray(points, np.float64) - middle
+    precision = np.linalg.inv(measured.covariances)
+    pull = np.einsum("nij,nj->ni", precision, here)
+    own = (here * pull).sum(1) + np.linalg.slogdet(measured.covariances)[1]
+    pairs = (there[:, :, None] * there[:, None, :]).reshape(len(there), -1)
+    return -0.5 * (own[:, None] - 2 * pull @ there.T + precision.reshape(len(here), -1) @ pairs.T)
 
 
 def maximum_likelihood_masses(

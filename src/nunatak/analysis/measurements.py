@@ -27,7 +27,7 @@ class Measurements:
     def __len__(self) -> int:
         return len(self.positions)
 
-    def rows(self, rows: NDArray) -> Measurements:
+    def rows(self, rows: NDArray | slice) -> Measurements:
         """Some of the measurements."""
         return Measurements(self.positions[rows], self.covariances[rows])
 

@@ -71,13 +71,13 @@ def farthest_ends(points: NDArray) -> tuple[int, int]:
     search = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(some) - 1) + 1).fit(points[some])
     spacing = search.kneighbors(points[some])[0][:, -1]
     dense = some[np.argsort(spacing, kind="stable")[: max(2, int(_DENSE_SHARE * len(some)))]]
-    slow = _slow_coordinate(points[dense])
+    slow = slow_coordinate(points[dense])
     pair = int(dense[np.argmin(slow)]), int(dense[np.argmax(slow)])
     first, second = sorted(pair, key=lambda row: float(points[row, 0]))
     return first, second
 
 
-def _slow_coordinate(points: NDArray) -> NDArray[np.float64]:
+def slow_coordinate(points: NDArray) -> NDArray[np.float64]:
     """(n,) second eigenvector of a random walk on the graph of nearest neighbours, all steps alike."""
     if len(points) == 2:
         return np.array([0.0, 1.0])

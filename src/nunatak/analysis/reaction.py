@@ -7,7 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nunatak.analysis.deconvolution import BOOTSTRAPS, Density, deconvolved_density, gaussian_likelihood
+from nunatak.analysis.deconvolution import (
+    BOOTSTRAPS,
+    Density,
+    deconvolved_density,
+    gaussian_likelihood,
+    log_densities,
+)
 from nunatak.analysis.measurements import Measurements
 from nunatak.analysis.paths import arc_lengths, extended, projected_on_path, resampled, smoothed
 from nunatak.analysis.sampling import spread_rows
@@ -40,6 +46,17 @@ class Curve:
         whole = arc_lengths(self.points)[-1]
         return np.linspace(0, whole, len(self.points)) - self.begins
 
+    @property
+    def within(self) -> NDArray[np.float64]:
+        """(m, d) cells from where the path begins to where it ends."""
+        first, last = _ends_of(self)
+        return self.points[first : max(last, first + 1) + 1]
+
+    def turned_round(self) -> Curve:
+        """The same curve from its other end."""
+        after = float(arc_lengths(self.points)[-1]) - self.begins - self.length
+        return Curve(self.points[::-1], max(after, 0.0), self.length)
+
     def positions(self, points: NDArray) -> NDArray[np.float64]:
         """(n,) where along the curve (n, d) points are nearest to it, counted from the path's beginning."""
         return projected_on_path(points, self.points)[0] - self.begins
@@ -53,11 +70,18 @@ def curve_of(points: NDArray, noise: float, cells: int = CELLS) -> Curve:
     return Curve(curve, beyond, length)
 
 
-def refined_curve(measured: Measurements, curve: Curve, iterations: int = 12) -> Curve:
+def refined_curve(
+    measured: Measurements, curve: Curve, iterations: int = 12, smoothing: float = 0.04
+) -> Curve:
     """The curve moved to where the measurements, errors taken into account, say that particles are.
 
     Expectation maximisation of a mixture whose centres lie on a curve (Tibshirani 1992, Stat. Comput. 2,
     183), with each measurement's own covariance; centres are smoothed along the curve after every step.
+
+    Parameters
+    ----------
+    smoothing : float
+        Width of that, as a part of the curve's length.
     """
     rows = spread_rows(len(measured), _REFINED_BY)
     sample = measured.rows(rows)
@@ -73,7 +97,7 @@ def refined_curve(measured: Measurements, curve: Curve, iterations: int = 12) ->
         matrix = np.einsum("ng,nij->gij", share, precisions) + hold
         target = share.T @ weighted + points @ hold
         moved = np.linalg.solve(matrix, target[..., None])[..., 0]
-        points = resampled(smoothed(moved, 0.04), len(points))
+        points = resampled(smoothed(moved, smoothing), len(points))
     begins, ends = (projected_on_path(curve.points[[k]], points)[0][0] for k in _ends_of(curve))
     return Curve(points, float(begins), float(max(ends - begins, 1e-9)))
 
@@ -111,31 +135,52 @@ def _tangents(points: NDArray) -> NDArray[np.float64]:
     return tangents / np.maximum(np.linalg.norm(tangents, axis=1, keepdims=True), 1e-300)
 
 
+def curve_log_likelihood(measured: Measurements, curve: Curve, iterations: int = 40) -> float:
+    """Mean log likelihood of measurements from a curve, under the density along it that fits best."""
+    cost = _curve_cost(measured, curve.points)
+    highest = cost.max(1)
+    likelihood = np.exp(cost - highest[:, None])
+    masses = np.full(len(curve.points), 1 / len(curve.points))
+    for _ in range(iterations):
+        masses = masses * (likelihood / (likelihood @ masses)[:, None]).mean(0)
+    return float((np.log(likelihood @ masses) + highest).mean())
+
+
 def _curve_likelihood(measured: Measurements, curve: NDArray) -> NDArray[np.float32]:
-    """(n, cells) likelihood of each measurement at each cell of a curve."""
-    dimensions = curve.shape[1]
-    if dimensions == 1:
+    """(n, cells) likelihood of each measurement at each cell of a curve, the largest of a row being 1."""
+    if curve.shape[1] == 1:
         return gaussian_likelihood(measured, curve)
-    scatter = _scatter_across(measured, curve)
-    tangents = _tangents(curve)
     result = np.empty((len(measured), len(curve)), np.float32)
+    scatter = _scatter_across(measured, curve)
     for start in range(0, len(measured), _PART):
         part = slice(start, start + _PART)
-        cost = np.empty((len(measured.positions[part]), len(curve)))
-        for cell, (place, tangent) in enumerate(zip(curve, tangents, strict=True)):
-            across = scatter * (np.eye(dimensions) - np.outer(tangent, tangent))
-            widened = measured.covariances[part] + across
-            away = (measured.positions[part] - place)[..., None]
-            solved = np.linalg.solve(widened, away)
-            cost[:, cell] = -0.5 * ((away * solved).sum((1, 2)) + np.linalg.slogdet(widened)[1])
+        cost = _curve_cost(measured.rows(part), curve, scatter)
         result[part] = np.exp(cost - cost.max(1, keepdims=True))
     return result
 
 
+def _curve_cost(measured: Measurements, curve: NDArray, scatter: float | None = None) -> NDArray[np.float64]:
+    """(n, cells) log density of each measurement at each cell of a curve, up to one constant."""
+    dimensions = curve.shape[1]
+    scatter = _scatter_across(measured, curve) if scatter is None else scatter
+    if scatter == 0:
+        return log_densities(measured, curve)
+    cost = np.empty((len(measured), len(curve)))
+    for cell, (place, tangent) in enumerate(zip(curve, _tangents(curve), strict=True)):
+        across = scatter * (np.eye(dimensions) - np.outer(tangent, tangent))
+        widened = measured.covariances + across
+        away = (measured.positions - place)[..., None]
+        solved = np.linalg.solve(widened, away)
+        cost[:, cell] = -0.5 * ((away * solved).sum((1, 2)) + np.linalg.slogdet(widened)[1])
+    return cost
+
+
 def _scatter_across(measured: Measurements, curve: NDArray) -> float:
     """Variance per direction across a curve that the measurements' own errors do not explain."""
-    _, distance = projected_on_path(measured.positions, curve)
     dimensions = curve.shape[1]
+    if dimensions == 1:
+        return 0.0
+    _, distance = projected_on_path(measured.positions, curve)
     expected = np.trace(measured.covariances, axis1=1, axis2=2) * (dimensions - 1) / dimensions
     # Medians, because a few particles lie far from any one path.
     return max(0.0, float(np.median(distance**2) - np.median(expected))) / (dimensions - 1)

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nunatak.analysis.coordinates import principal_coordinates
-from nunatak.analysis.paths import farthest_ends, graph_path, resampled
+from nunatak.analysis.dominant import dominant_curve
+from nunatak.analysis.measurements import Measurements
+from nunatak.analysis.paths import graph_path, resampled
 from nunatak.analysis.sampling import spread_rows
 from nunatak.analysis.support import neighbour_covariances, point_support, support_warning
 from nunatak.core.errors import require
@@ -65,16 +67,28 @@ def find_path(
     mean_covariance = None if covariances is None else covariances.mean(0)
     frame = principal_coordinates(latents, mean_covariance)
     near = frame.of(latents[rows])
+    width = neighbour_covariances(near) if covariances is None else frame.covariances(covariances[rows])
     if not len(stops):
-        ends = near[list(farthest_ends(near))]
-        through_particles = True
+        way = _dominant(near, width, frame.informed)
     else:
         ends = frame.of(stops)
-    way = _bent(ends, near, steps) if through_particles else ends
+        way = _bent(ends, near, steps) if through_particles else ends
     points = resampled(way, steps)
-    width = neighbour_covariances(near) if covariances is None else frame.covariances(covariances[rows])
     support = point_support(points, near, width)
     return LatentPath(frame.latents(points), support, support_warning("chosen", support))
+
+
+def _dominant(particles: NDArray, covariances: NDArray, informed: int) -> NDArray[np.float64]:
+    """(m, q) the curve that explains the particles best, in the coordinates that carry more than noise.
+
+    It lies among the posterior means, as the maps that are shown along it shall.
+    """
+    places = Measurements(particles[:, :informed], covariances[:, :informed, :informed])
+    noise = float(np.sqrt(np.median(np.linalg.eigvalsh(places.covariances)[:, 0])))
+    curve = dominant_curve(places, noise).within
+    way = np.zeros((len(curve), particles.shape[1]))
+    way[:, :informed] = curve if curve[0, 0] <= curve[-1, 0] else curve[::-1]
+    return way
 
 
 def _bent(ends: NDArray, particles: NDArray, steps: int) -> NDArray[np.float64]:

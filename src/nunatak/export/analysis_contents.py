@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from nunatak.core.errors import require
 
 PATH_WORDS = {
+    "dominant": "dominant motion",
     "component": "first component",
     "straight": "straight line",
     "graph": "through the particles",
@@ -61,7 +62,7 @@ class AnalysisContents:
 
     @property
     def recommended(self) -> str | None:
-        """Name of the path that is supported best."""
+        """Name of the path that analyze recommends."""
         name = self.told.get("recommended_path")
         return name if name in PATH_WORDS else None
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-PathName = Literal["component", "straight", "graph", "energy"]
-PATH_NAMES: tuple[PathName, ...] = ("component", "straight", "graph", "energy")
+PathName = Literal["dominant", "component", "straight", "graph", "energy"]
+PATH_NAMES: tuple[PathName, ...] = ("dominant", "component", "straight", "graph", "energy")
 
 
 class AnalysisConfig(BaseModel):
@@ -23,8 +23,8 @@ class AnalysisConfig(BaseModel):
     umap: bool = Field(True, description="Lay the particles out by UMAP.")
     paths: tuple[PathName, ...] = Field(
         PATH_NAMES,
-        description="Paths: along the first component, straight, over the graph of nearest neighbours, and "
-        "of lowest free energy.",
+        description="Paths: the curve that explains the particles best, along the first component, straight, "
+        "over the graph of nearest neighbours, and of lowest free energy.",
     )
     steps: int = Field(7, ge=2, description="Maps along each path.")
     from_particle: int | None = Field(

@@ -14,7 +14,12 @@ from numpy.typing import NDArray
 
 from nunatak import __version__
 from nunatak.analysis.association import Association, associate
-from nunatak.analysis.clusters import Clusters, kmeans_clusters, mixture_clusters
+from nunatak.analysis.clusters import (
+    Clusters,
+    kmeans_clusters,
+    mixture_clusters,
+    noise_mixture_clusters,
+)
 from nunatak.analysis.embedding import FITTED, umap_embedding
 from nunatak.analysis.paths import arc_lengths, projected_on_path, resampled
 from nunatak.core.errors import InputError
@@ -62,7 +67,7 @@ def analyze_run(run_dir: Path | str, config: AnalysisConfig, say: Callable[[str]
     say("clusters")
     positions = study.positions
     groups = kmeans_clusters(positions, min(config.kmeans, len(study)), config.seed)
-    mixture, components = mixture_clusters(positions[:, : study.informed], config.mixture, config.seed)
+    mixture, components = _mixture(study, config)
     say("landscape")
     plane = landscape(study, config, generator)
     paths = studied_paths(study, config, plane, generator, say)
@@ -98,6 +103,14 @@ def analyze_run(run_dir: Path | str, config: AnalysisConfig, say: Callable[[str]
     }
     write_json(out / RESULT, result)
     return read_analysis(run_dir)
+
+
+def _mixture(study: Study, config: AnalysisConfig) -> tuple[Clusters, int]:
+    """Groups of the informed coordinates, with the latents' errors taken out where they are known."""
+    informed = study.positions[:, : study.informed]
+    if study.covariances is None:
+        return mixture_clusters(informed, config.mixture, config.seed)
+    return noise_mixture_clusters(informed, study.measurements, config.mixture, config.seed)
 
 
 def read_analysis(run_dir: Path | str) -> dict[str, Any]:

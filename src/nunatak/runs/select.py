@@ -50,7 +50,7 @@ class Selection:
     classes: tuple[int, ...] | None = None
     region: tuple[tuple[int, float, float], ...] = ()
     lasso: Path | None = None
-    path: str = "graph"
+    path: str = "dominant"
     max_path_distance: float | None = None
     path_range: tuple[float, float] | None = None
     rows: Path | None = None

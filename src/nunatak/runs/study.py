@@ -55,9 +55,9 @@ class Study:
             return np.asarray(neighbour_covariances(self.positions[rows][:, :d]))
         return self.frame.covariances(self.covariances[rows])[:, :d, :d]
 
-    def measurements(self) -> Measurements:
-        """Measurements of an even subsample in the informed coordinates, the prior taken out."""
-        rows, d = spread_rows(len(self), DENSITY_PARTICLES), self.informed
+    def measurements(self, rows: NDArray | None = None) -> Measurements:
+        """Measurements in the informed coordinates, the prior taken out; by default of an even subsample."""
+        rows, d = spread_rows(len(self), DENSITY_PARTICLES) if rows is None else rows, self.informed
         if self.covariances is None:
             places = self.positions[rows][:, :d]
             exact = np.eye(d) * (1e-3 * places.std(0).max() + 1e-12) ** 2

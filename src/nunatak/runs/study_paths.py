@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nunatak.analysis.deconvolution import Density, deconvolved_density, grid_axis
+from nunatak.analysis.dominant import dominant_curve
 from nunatak.analysis.measurements import Measurements
 from nunatak.analysis.paths import (
     component_path,
@@ -16,6 +17,7 @@ from nunatak.analysis.paths import (
     farthest_ends,
     graph_path,
     lifted,
+    resampled,
     straight_path,
 )
 from nunatak.analysis.reaction import Curve, curve_of, density_along_path, refined_curve
@@ -25,7 +27,7 @@ from nunatak.core.errors import InputError
 from nunatak.runs.analysis_config import AnalysisConfig, PathName
 from nunatak.runs.study import LANDMARKS, Study
 
-POINTS = 25
+POINTS = 40
 """Points of a path at which its support is told."""
 _PLANE_CELLS, _PLANE_PARTICLES = 40, 6000
 
@@ -119,17 +121,12 @@ def studied_paths(
     rows, start, end = path_ends(study, config)
     landmarks = study.positions[rows][:, : study.informed]
     measured = study.measurements()
-    noise = float(np.sqrt(np.median(np.linalg.eigvalsh(measured.covariances)[:, 0])))
     spread = spread_rows(len(study), 50000)
     places, spreads = study.positions[spread][:, : study.informed], study.spreads(spread)
     paths = []
     for name in dict.fromkeys(config.paths):
         say(f"path: {name}")
-        points = _way(name, study, landmarks, (start, end), plane)
-        curve = curve_of(study.without_shrinkage(points), noise)
-        if name == "graph":
-            # The others are what was asked for; this one is meant to be where the particles are.
-            curve = refined_curve(measured, curve)
+        points, curve = _path_and_curve(name, study, measured, landmarks, (start, end), plane)
         support = point_support(points, places, spreads)
         profile = density_along_path(measured, curve, generator, config.bootstraps)
         along = curve.positions(study.without_shrinkage(points))
@@ -140,8 +137,30 @@ def studied_paths(
 
 
 def recommended(paths: list[StudiedPath]) -> StudiedPath:
-    """The path over the graph, which follows the particles, if it is supported; else the best supported."""
-    return max(paths, key=lambda path: (path.name == "graph" and not path.warning, float(path.support.min())))
+    """The dominant path, gaps in it included: another one only avoids them; else the best supported."""
+    return max(paths, key=lambda path: (path.name == "dominant", float(path.support.min())))
+
+
+def _path_and_curve(
+    name: PathName,
+    study: Study,
+    measured: Measurements,
+    landmarks: NDArray,
+    ends: tuple[int, int],
+    plane: Landscape,
+) -> tuple[NDArray[np.float64], Curve]:
+    """A path among posterior means, for maps and support, and where particles truly are along it."""
+    noise = float(np.sqrt(np.median(np.linalg.eigvalsh(measured.covariances)[:, 0])))
+    if name == "dominant":
+        way = [] if ends[0] == ends[1] else [graph_path(landmarks, *ends, POINTS)]
+        curve = dominant_curve(measured, noise, [study.without_shrinkage(points) for points in way])
+        points = _like_means(resampled(curve.within, POINTS), study, landmarks)
+        # From the end with the smaller first coordinate, as the others.
+        return (points, curve) if points[0, 0] <= points[-1, 0] else (points[::-1], curve.turned_round())
+    points = _way(name, study, landmarks, ends, plane)
+    curve = curve_of(study.without_shrinkage(points), noise)
+    # The others are what was asked for; this one is meant to be where the particles are.
+    return points, refined_curve(measured, curve) if name == "graph" else curve
 
 
 def _way(
@@ -165,8 +184,16 @@ def _way(
 
 
 def _like_means(way: NDArray, study: Study, landmarks: NDArray) -> NDArray[np.float64]:
-    """Points of the plane without a prior as posterior means of typical noise: the stretching undone."""
-    stretched = study.without_shrinkage(landmarks)[:, :2]
+    """(m, k) points without a prior as posterior means of typical noise: the stretching undone.
+
+    Parameters
+    ----------
+    way : (m, k)
+        In the leading k coordinates.
+    landmarks : (n, d)
+    """
+    k = way.shape[1]
+    stretched = study.without_shrinkage(landmarks)[:, :k]
     design = np.concatenate([stretched, np.ones((len(stretched), 1))], 1)
-    inverse = np.linalg.lstsq(design, landmarks[:, :2], rcond=None)[0]
+    inverse = np.linalg.lstsq(design, landmarks[:, :k], rcond=None)[0]
     return np.concatenate([way, np.ones((len(way), 1))], 1) @ inverse

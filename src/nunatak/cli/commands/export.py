@@ -25,10 +25,10 @@ class Options(CommonOptions):
     what: tuple[Kind, ...] = Field(
         ("csv", "chimerax", "movie"),
         description="csv: a row of latents, clusters and confidence for each particle; chimerax: maps of a "
-        "path with scripts that show and record them; movie: a GIF of that path; mp4: an MP4 of it (needs ffmpeg); npz: poses, CTF and latents "
-        "as cryoDRGN counts them.",
+        "path with scripts that show and record them; movie: a GIF of that path; mp4: an MP4 of it, which "
+        "needs ffmpeg; npz: poses, CTF and latents as cryoDRGN counts them.",
     )
-    path: PathName | None = Field(None, description="Path of analyze; the best supported by default.")
+    path: PathName | None = Field(None, description="Path of analyze; the recommended one by default.")
     size_px: int = Field(320, ge=64, le=1200, description="Side of the film.")
     between: int = Field(2, ge=0, le=20, description="Frames between each two maps of the film.")
     level: float | None = Field(None, gt=0, description="Contour level; chosen from the maps by default.")

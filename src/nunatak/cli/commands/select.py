@@ -36,7 +36,7 @@ class Options(CommonOptions):
         description="JSON polygon in the latents, components or UMAP: "
         '{"space": "umap", "axes": [0, 1], "polygon": [[x, y], ...]}.',
     )
-    path: PathName = Field("graph", description="Path that the two options that follow speak of.")
+    path: PathName = Field("dominant", description="Path that the two options that follow speak of.")
     max_path_distance: float | None = Field(
         None, ge=0, description="Distance from the path at most, in units of the latents' noise."
     )

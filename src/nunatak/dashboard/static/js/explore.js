@@ -66,7 +66,7 @@ class ExplorePage {
   }
 
   #firstColour(names) {
-    return ["kmeans_labels", "path_graph1", "z3", "nunatakPoseConfidence", "z1"].find((name) => names.includes(name)) ?? names[0];
+    return ["kmeans_labels", "path_dominant1", "z3", "nunatakPoseConfidence", "z1"].find((name) => names.includes(name)) ?? names[0];
   }
 
   #tools(names) {

@@ -27,7 +27,7 @@ def measurements(seed: int = 0) -> tuple[Measurements, np.ndarray]:
 
 def test_groups_are_counted_and_their_shares_found() -> None:
     measured, labels = measurements()
-    found, count = noise_mixture_clusters(measured.positions, measured.rows, 0, 0)
+    found, count = noise_mixture_clusters(measured.positions, measured.rows, 0)
     assert count == 3
     order = [int(np.bincount(labels[found.labels == k]).argmax()) for k in range(3)]
     assert sorted(order) == [0, 1, 2]
@@ -39,7 +39,7 @@ def test_groups_are_counted_and_their_shares_found() -> None:
 
 
 def test_means_and_widths_are_those_without_errors() -> None:
-    mixture, _ = fit_noise_mixture(measurements(1)[0], 3, 0)
+    mixture = fit_noise_mixture(measurements(1)[0], 3)
     order = np.lexsort((mixture.means[:, 1], mixture.means[:, 0].round()))
     np.testing.assert_allclose(mixture.means[order], PLACES, atol=0.2)
     np.testing.assert_allclose(mixture.weights[order], SHARES, atol=0.04)

@@ -19,7 +19,7 @@ from nunatak.core.errors import require
 
 FITTED = 50000
 """At most so many particles decide where the groups lie; all are assigned."""
-MIXTURE_FITTED, NOISE_MIXTURE_FITTED = 20000, 6000
+MIXTURE_FITTED, NOISE_MIXTURE_FITTED = 20000, 4000
 MOST_COMPONENTS = 8
 
 
@@ -77,7 +77,7 @@ def mixture_clusters(coordinates: NDArray, count: int, seed: int) -> tuple[Clust
 
 
 def noise_mixture_clusters(
-    coordinates: NDArray, measured: Callable[[NDArray], Measurements], count: int, seed: int
+    coordinates: NDArray, measured: Callable[[NDArray], Measurements], count: int
 ) -> tuple[Clusters, int]:
     """As mixture_clusters, of measurements whose errors are known and taken out.
 
@@ -91,9 +91,9 @@ def noise_mixture_clusters(
     sample = measured(spread_rows(len(coordinates), NOISE_MIXTURE_FITTED))
     most = max(1, min(MOST_COMPONENTS, len(sample) // 20))
     if count:
-        mixture, _ = fit_noise_mixture(sample, min(count, len(sample)), seed)
+        mixture = fit_noise_mixture(sample, min(count, len(sample)))
     else:
-        mixture = best_noise_mixture(sample, most, seed)
+        mixture = best_noise_mixture(sample, most)
     labels = np.concatenate([mixture.labels(measured(rows)) for rows in _parts(np.arange(len(coordinates)))])
     there, labels = np.unique(labels, return_inverse=True)
     centres = np.stack([coordinates[labels == k].mean(0) for k in range(len(there))])

@@ -7,20 +7,19 @@ blur into each other are told apart by those that are known better.
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
 
 from nunatak.analysis.measurements import Measurements
 
-ITERATIONS = 60
-_BEGINNING, _RIDGE = 0.3, 0.05
-"""Variance of a group at the beginning, and what keeps one from collapsing; in units of the noise."""
-_PATIENCE = 2
+ITERATIONS = 30
+_RIDGE = 0.05
+"""What keeps a group from collapsing on a particle; in units of the noise."""
+_TRIED, _PATIENCE = 2, 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,43 +54,67 @@ class NoiseMixture:
         return self.log_joint(measured).argmax(1).astype(np.int32)
 
 
-def fit_noise_mixture(measured: Measurements, count: int, seed: int) -> tuple[NoiseMixture, float]:
-    """A mixture of so many groups, and the Bayesian information criterion of it (Schwarz 1978).
-
-    Parameters
-    ----------
-    measured : Measurements
-        In coordinates in which a typical measurement has about unit variance.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        begun = GaussianMixture(count, random_state=seed, reg_covar=1e-3).fit(measured.positions)
-    n, d = measured.positions.shape
-    mixture = NoiseMixture(begun.weights_, begun.means_, np.repeat(_BEGINNING * np.eye(d)[None], count, 0))
-    for _ in range(ITERATIONS):
-        mixture = _step(measured, mixture)
-    joint = mixture.log_joint(measured)
-    highest = joint.max(1)
-    likelihood = float((np.log(np.exp(joint - highest[:, None]).sum(1)) + highest).sum())
-    parameters = count * (1 + d + d * (d + 1) / 2) - 1
-    return mixture, parameters * np.log(n) - 2 * likelihood
+def fit_noise_mixture(measured: Measurements, count: int) -> NoiseMixture:
+    """A mixture of so many groups."""
+    return next(mixture for mixture in _growing(measured) if len(mixture.weights) == count)
 
 
-def best_noise_mixture(measured: Measurements, most: int, seed: int) -> NoiseMixture:
-    """The mixture of one to `most` groups of the least information criterion.
+def best_noise_mixture(measured: Measurements, most: int) -> NoiseMixture:
+    """The mixture of one to `most` groups of the least Bayesian information criterion (Schwarz 1978).
 
     Numbers are tried in order, until two that follow each other have made it worse.
     """
-    chosen, least, worse = None, np.inf, 0
-    for count in range(1, most + 1):
-        mixture, criterion = fit_noise_mixture(measured, count, seed)
-        if chosen is None or criterion < least:
-            chosen, least, worse = mixture, criterion, 0
-        else:
-            worse += 1
-        if worse == _PATIENCE:
+    n, d = measured.positions.shape
+    chosen: list[tuple[float, NoiseMixture]] = []
+    for mixture in islice(_growing(measured), most):
+        parameters = len(mixture.weights) * (1 + d + d * (d + 1) / 2) - 1
+        chosen.append((parameters * np.log(n) - 2 * n * _log_likelihood(measured, mixture), mixture))
+        if len(chosen) - 1 - min(range(len(chosen)), key=lambda k: chosen[k][0]) == _PATIENCE:
             break
-    return chosen or mixture
+    return min(chosen, key=lambda pair: pair[0])[1]
+
+
+def _growing(measured: Measurements) -> Iterator[NoiseMixture]:
+    """Mixtures of 1, 2, 3, ... groups: each from the one before, a group of which is cut in two.
+
+    Groups whose particles' true places spread most are cut along that spread, so that no chance decides; of
+    the two that come first the one is kept that leads to the higher likelihood.
+    """
+    spread = np.cov(measured.positions, rowvar=False, bias=True).reshape((measured.positions.shape[1],) * 2)
+    mixture = NoiseMixture(np.ones(1), measured.positions.mean(0)[None], spread[None])
+    mixture = _fitted(measured, mixture)
+    while True:
+        yield mixture
+        widest = np.linalg.eigvalsh(mixture.covariances)[:, -1] * mixture.weights
+        cut = [_fitted(measured, _cut(mixture, int(group))) for group in np.argsort(-widest)[:_TRIED]]
+        mixture = max(cut, key=lambda one: _log_likelihood(measured, one))
+
+
+def _cut(mixture: NoiseMixture, group: int) -> NoiseMixture:
+    """The mixture with one group in two: a standard deviation to either side along its longest axis."""
+    values, axes = np.linalg.eigh(mixture.covariances[group])
+    step = np.sqrt(max(float(values[-1]), 0.0)) * axes[:, -1]
+    halves = np.stack([mixture.means[group] - step, mixture.means[group] + step])
+    narrow = mixture.covariances[group] - 0.75 * np.outer(step, step)
+    rest = np.arange(len(mixture.weights)) != group
+    return NoiseMixture(
+        np.append(mixture.weights[rest], np.full(2, mixture.weights[group] / 2)),
+        np.concatenate([mixture.means[rest], halves]),
+        np.concatenate([mixture.covariances[rest], np.stack([narrow, narrow])]),
+    )
+
+
+def _fitted(measured: Measurements, mixture: NoiseMixture) -> NoiseMixture:
+    for _ in range(ITERATIONS):
+        mixture = _step(measured, mixture)
+    return mixture
+
+
+def _log_likelihood(measured: Measurements, mixture: NoiseMixture) -> float:
+    """Mean over the measurements."""
+    joint = mixture.log_joint(measured)
+    highest = joint.max(1)
+    return float((np.log(np.exp(joint - highest[:, None]).sum(1)) + highest).mean())
 
 
 def _step(measured: Measurements, mixture: NoiseMixture) -> NoiseMixture:

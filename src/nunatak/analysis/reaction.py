@@ -19,6 +19,8 @@ from nunatak.analysis.paths import arc_lengths, extended, projected_on_path, res
 from nunatak.analysis.sampling import spread_rows
 
 CELLS = 80
+ASTRAY = 0.1
+"""Share of the particles that a curve need not explain: poses can be wrong."""
 _PART, _REFINED_BY = 4000, 4000
 
 
@@ -90,8 +92,9 @@ def refined_curve(
     points = curve.points
     typical = precisions.mean(0)
     for _ in range(iterations):
-        likelihood = _curve_likelihood(sample, points)
-        share = likelihood / likelihood.sum(1, keepdims=True)
+        likelihood, elsewhere, _ = _against_background(sample, points)
+        likelihood *= (1 - ASTRAY) / len(points)
+        share = likelihood / (likelihood.sum(1) + ASTRAY * elsewhere)[:, None]
         # A cell that few particles reach stays where it was.
         hold = 5.0 * typical
         matrix = np.einsum("ng,nij->gij", share, precisions) + hold
@@ -136,14 +139,38 @@ def _tangents(points: NDArray) -> NDArray[np.float64]:
 
 
 def curve_log_likelihood(measured: Measurements, curve: Curve, iterations: int = 40) -> float:
-    """Mean log likelihood of measurements from a curve, under the density along it that fits best."""
-    cost = _curve_cost(measured, curve.points)
-    highest = cost.max(1)
-    likelihood = np.exp(cost - highest[:, None])
+    """Mean log likelihood of measurements from a curve, under the density along it that fits best.
+
+    A tenth of the particles may lie anywhere, so that those with wrong poses do not decide.
+    """
+    likelihood, elsewhere, highest = _against_background(measured, curve.points)
     masses = np.full(len(curve.points), 1 / len(curve.points))
     for _ in range(iterations):
-        masses = masses * (likelihood / (likelihood @ masses)[:, None]).mean(0)
-    return float((np.log(likelihood @ masses) + highest).mean())
+        predicted = (1 - ASTRAY) * (likelihood @ masses) + ASTRAY * elsewhere
+        masses = masses * (likelihood / predicted[:, None]).mean(0)
+        masses /= masses.sum()
+    predicted = (1 - ASTRAY) * (likelihood @ masses) + ASTRAY * elsewhere
+    return float((np.log(predicted) + highest).mean())
+
+
+def _against_background(measured: Measurements, points: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    """Densities of each measurement at each cell of a curve, and anywhere; and the log of what they lack.
+
+    Anywhere is a Gaussian of twice the measurements' own covariance.
+
+    Returns
+    -------
+    (n, cells), (n,), (n,) float64
+    """
+    cost = _curve_cost(measured, points)
+    away = measured.positions - measured.positions.mean(0)
+    d = away.shape[1]
+    spread = 2 * np.cov(away, rowvar=False).reshape(d, d) + 1e-12 * np.eye(d)
+    broad = -0.5 * (
+        np.einsum("ni,ij,nj->n", away, np.linalg.inv(spread), away) + np.linalg.slogdet(spread)[1]
+    )
+    highest = np.maximum(cost.max(1), broad)
+    return np.exp(cost - highest[:, None]), np.exp(broad - highest), highest
 
 
 def _curve_likelihood(measured: Measurements, curve: NDArray) -> NDArray[np.float32]:

@@ -110,7 +110,7 @@ def _mixture(study: Study, config: AnalysisConfig) -> tuple[Clusters, int]:
     informed = study.positions[:, : study.informed]
     if study.covariances is None:
         return mixture_clusters(informed, config.mixture, config.seed)
-    return noise_mixture_clusters(informed, study.measurements, config.mixture, config.seed)
+    return noise_mixture_clusters(informed, study.measurements, config.mixture)
 
 
 def read_analysis(run_dir: Path | str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from nunatak.core.errors import require
 
 FITTED = 50000
 """At most so many particles decide where the groups lie; all are assigned."""
-MIXTURE_FITTED, NOISE_MIXTURE_FITTED = 20000, 4000
+MIXTURE_FITTED, NOISE_MIXTURE_FITTED = 20000, 3000
 MOST_COMPONENTS = 8
 
 

@@ -15,7 +15,8 @@ from scipy.ndimage import gaussian_filter1d
 
 from nunatak.analysis.measurements import Measurements
 
-ITERATIONS = 150
+ITERATIONS, CHOOSING_ITERATIONS = 150, 60
+"""Steps towards a density, and towards those among which its smoothing is chosen."""
 BOOTSTRAPS = 24
 SMOOTHINGS = (0.04, 0.08, 0.16, 0.32, 0.64)
 """Widths of the smoothing that are tried, in units of the typical noise; held-out likelihood chooses."""
@@ -127,7 +128,11 @@ def log_densities(measured: Measurements, points: NDArray) -> NDArray[np.float64
 
 
 def maximum_likelihood_masses(
-    likelihood: NDArray, weights: NDArray, shape: tuple[int, ...], widths_cells: tuple[float, ...]
+    likelihood: NDArray,
+    weights: NDArray,
+    shape: tuple[int, ...],
+    widths_cells: tuple[float, ...],
+    iterations: int = ITERATIONS,
 ) -> NDArray[np.float64]:
     """(cells, b) probabilities of the grid's cells, for each of b weightings of the measurements.
 
@@ -143,7 +148,7 @@ def maximum_likelihood_masses(
     cells = likelihood.shape[1]
     masses = np.full((cells, weights.shape[1]), 1 / cells)
     share = weights / weights.sum(0)
-    for _ in range(ITERATIONS):
+    for _ in range(iterations):
         predicted = likelihood @ masses.astype(np.float32)
         masses = masses * (likelihood.T @ (share / np.maximum(predicted, 1e-30)))
         masses = _smoothed(masses, shape, widths_cells)
@@ -193,7 +198,7 @@ def _best_smoothing(
     scores = []
     for smoothing in SMOOTHINGS:
         widths = _widths(smoothing, width_cells)
-        masses = maximum_likelihood_masses(likelihood, weights, shape, widths)
+        masses = maximum_likelihood_masses(likelihood, weights, shape, widths, CHOOSING_ITERATIONS)
         predicted = np.log(np.maximum(likelihood @ masses, 1e-30))
         scores.append(float((predicted * weights[:, ::-1]).sum()))
     return SMOOTHINGS[int(np.argmax(scores))]

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from nunatak.reconstruct.autodecoder import (
     SearchSteps,
-    pretrained,
     search_epoch,
     told_of,
     with_poses,
@@ -21,22 +20,25 @@ from nunatak.reconstruct.autoencoder import (
     images_of,
     shuffled,
 )
+from nunatak.reconstruct.first_volume import pretrained
 from nunatak.reconstruct.neural_model import (
     descend,
     divergence_weight,
     kept_after,
     learning_rate,
+    marching_radius,
     resumed,
     started,
 )
 from nunatak.reconstruct.neural_views import autoencoder_loss
+from nunatak.reconstruct.starts import learning_rows
 from nunatak.reconstruct.state import Context, RunState
 
 _LATENTS, _ORDER, _DRAWS = 43, 44, 45
 
 
 def pretrain_pass(state: RunState, context: Context) -> RunState:
-    """The volume on images in random poses, with latents drawn from their prior; the encoder waits."""
+    """The first volume, with latents drawn from their prior; the encoder waits."""
     trained = started(context, context.noise_variance, with_encoder=True)
     shape = len(context.cache), context.config.latents
     latents = torch.randn(shape, generator=context.generator(_LATENTS)).to(context.device)
@@ -53,7 +55,8 @@ def searching_pass(state: RunState, context: Context) -> RunState:
 def _epoch_at_held_poses(state: RunState, context: Context) -> RunState:
     own = state.oriented.candidates
     number = state.passes, context.config.epochs
-    training, told = autoencoder_epoch(state, context, (own.rotations, own.shifts_px), number)
+    poses = own.rotations, own.shifts_px
+    training, told = autoencoder_epoch(state, context, poses, number, learning_rows(context))
     return replace(state, kept=kept_after(state, training), history=(*state.history, told))
 
 
@@ -69,15 +72,19 @@ def _epoch_with_search(state: RunState, context: Context) -> RunState:
     rate = learning_rate(config.learning_rate, state.passes / config.epochs)
     latents = encoded_posterior(training, context, held).means
 
-    def train(rows: Tensor, poses: tuple[Tensor, Tensor]) -> None:
+    def train(rows: Tensor, poses: tuple[Tensor, Tensor], radius_px: int) -> None:
         images = images_of(training, context, rows)
+        features = features_of(training, images.centred(poses[1]), images.transfer, poses[0])
+        images = images.within(radius_px)
         seen = images.centred(poses[1]), images.transfer
         placed = poses[0], images.frequencies
         weight = divergence_weight(config, state.passes / config.epochs)
-        features = features_of(training, *seen, poses[0])
         descend(training, autoencoder_loss(networks, seen, placed, features, weight, draws).loss, rate)
 
-    steps = SearchSteps(lambda rows: latents[rows], train)
+    def radius(fraction: float) -> int:
+        return marching_radius(config, training.radius_px, state.passes / config.epochs)
+
+    steps = SearchSteps(lambda rows: latents[rows], train, radius)
     poses = search_epoch(training, context, shuffled(context, _ORDER, state.passes), steps)
     moved = with_poses(state, context, training, poses)
     kept = kept_after(moved, training)

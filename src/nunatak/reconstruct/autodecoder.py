@@ -14,24 +14,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nunatak.geometry.rotations import geodesic_deg, random_rotations
+from nunatak.geometry.rotations import geodesic_deg
 from nunatak.latent.subspace import LatentPosterior
 from nunatak.reconstruct.autoencoder import images_of, posed, shuffled, with_latents
 from nunatak.reconstruct.bank_search import BankConfig, BankPoses, bank_for, search_with_bank
 from nunatak.reconstruct.config import EngineConfig
+from nunatak.reconstruct.first_volume import pretrained
 from nunatak.reconstruct.model import Model
 from nunatak.reconstruct.neural_model import (
+    MARCH,
     Training,
     batch_size,
     descend,
     divergence_weight,
     kept_after,
     learning_rate,
+    marching_radius,
     resumed,
     started,
 )
 from nunatak.reconstruct.neural_views import misfit
 from nunatak.reconstruct.searching import hierarchical_config
+from nunatak.reconstruct.starts import learning_rows
 from nunatak.reconstruct.state import Context, RunState
 from nunatak.search.candidates import without_deviation
 from nunatak.search.lazy_adam import RowMoments, no_moments, unshared, visit
@@ -39,10 +43,12 @@ from nunatak.search.pose_table import PoseTable, move_poses, pose_leaves, pose_t
 
 LATENT_SD = 0.1
 """Of the latents before they have met an image, as published."""
-_LATENTS, _ROTATIONS, _ORDER, _PRETRAINED = 35, 36, 37, 38
+_LATENTS, _ORDER = 35, 37
 # A network takes a second to rasterise at each of a bank's latents, a grid nothing.
 BANKS_PER_EPOCH = {"network": 4, "grid": 16}
 LEAST_IMAGES_PER_BANK = 100
+SEARCH_EPOCHS = 30
+"""At most: a small set would be searched hundreds of times for the published number of images."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,7 @@ def move_latents(table: LatentTable, rows: Tensor, leaves: Tensor, rate: float) 
 
 
 def pretrain_pass(state: RunState, context: Context) -> RunState:
-    """The volume alone on images in random poses: something round of the right size and contrast."""
+    """The first volume alone."""
     table = drawn_table(context)
     trained = started(context, context.noise_variance, with_encoder=False) | kept_latents(table)
     return pretrained(replace(state, kept={**state.kept, "trained": trained}), context, table.latents)
@@ -95,22 +101,6 @@ def drawn_table(context: Context) -> LatentTable:
     count, width, device = len(context.cache), context.config.latents, context.device
     drawn = torch.randn(count, width, generator=context.generator(_LATENTS)).to(device)
     return LatentTable(LATENT_SD * drawn, no_moments(count, width, device))
-
-
-def pretrained(state: RunState, context: Context, latents: Tensor) -> RunState:
-    """The state after one pass of the volume over images in random poses, at (n, q) latents."""
-    config, training, off = context.config, resumed(state, context), 0.0
-    rows = shuffled(context, _PRETRAINED)[: config.pretrain_images]
-    rotations = random_rotations(len(rows), context.generator(_ROTATIONS)).to(context.device)
-    for part in torch.arange(len(rows), device=context.device).split(batch_size(context, training.networks)):
-        images = images_of(training, context, rows[part])
-        slices = training.networks.decoder.slices(rotations[part], images.frequencies, latents[rows[part]])
-        loss = misfit(images.samples, images.transfer, slices)
-        descend(training, loss.mean(), config.learning_rate)
-        off += float(loss.detach().sum()) / len(rows)
-        context.progress(int(part[-1]) / len(rows))
-    record = {"radius_px": training.radius_px, "misfit": off}
-    return replace(state, kept=kept_after(state, training), history=(*state.history, record))
 
 
 def search_epochs(config: EngineConfig, images: int) -> int:
@@ -126,17 +116,25 @@ class SearchSteps:
     ----------
     latents : function of (k,) rows
         Their (k, q) latents.
-    train : function of (b,) rows and their poses
-        A step of what is trained, at the rotations and shifts found.
+    train : function of (b,) rows, their poses and a radius
+        A step of what is trained, at the rotations and shifts found, inside a Fourier radius.
+    radius_px : function of a fraction of the epoch
+        How far search and training look.
     """
 
     latents: Callable[[Tensor], Tensor]
-    train: Callable[[Tensor, tuple[Tensor, Tensor]], None]
+    train: Callable[[Tensor, tuple[Tensor, Tensor], int], None]
+    radius_px: Callable[[float], int]
 
 
 def search_epoch(training: Training, context: Context, order: Tensor, steps: SearchSteps) -> BankPoses:
-    """Bank, search and training in turns, until every image was searched once."""
+    """Bank, search and training in turns, until every image was searched once.
+
+    Held-out images are searched and not trained on: they are to tell whether there is a structure.
+    """
     count, device = len(context.cache), context.device
+    learning = torch.zeros(count, dtype=torch.bool, device=device)
+    learning[learning_rows(context)] = True
     poses = BankPoses(
         torch.zeros(count, 3, 3, device=device),
         torch.zeros(count, 2, device=device),
@@ -145,11 +143,13 @@ def search_epoch(training: Training, context: Context, order: Tensor, steps: Sea
     done = 0
     at_once = max(-(-count // BANKS_PER_EPOCH[context.config.decoder]), LEAST_IMAGES_PER_BANK)
     for rows in order.split(at_once):
-        found = search_rows(training, context, rows, steps.latents(rows))
+        radius = steps.radius_px(done / count)
+        found = search_rows(training, context, rows, steps.latents(rows), radius)
         poses.rotations[rows], poses.shifts_px[rows] = found.rotations, found.shifts_px
         poses.scores[rows] = found.scores
-        for part in torch.arange(len(rows), device=device).split(batch_size(context, training.networks)):
-            steps.train(rows[part], (found.rotations[part], found.shifts_px[part]))
+        learnt = torch.nonzero(learning[rows]).flatten()
+        for part in learnt.split(batch_size(context, training.networks)):
+            steps.train(rows[part], (found.rotations[part], found.shifts_px[part]), radius)
         done += len(rows)
         context.progress(done / count)
     return poses
@@ -157,16 +157,21 @@ def search_epoch(training: Training, context: Context, order: Tensor, steps: Sea
 
 def search_pass(state: RunState, context: Context) -> RunState:
     """One epoch of pose search with the latents of the table."""
-    training, table = resumed(state, context), latent_table(state)
+    training, table, config = resumed(state, context), latent_table(state), context.config
+    epochs = min(SEARCH_EPOCHS, search_epochs(config, len(context.cache)))
 
-    def train(rows: Tensor, poses: tuple[Tensor, Tensor]) -> None:
-        step_at_held_poses(training, context, table, rows, poses, context.config.learning_rate)
+    def train(rows: Tensor, poses: tuple[Tensor, Tensor], radius_px: int) -> None:
+        step_at_held_poses(training, context, table, (rows, radius_px), poses, config.learning_rate)
 
-    steps = SearchSteps(lambda rows: table.latents[rows], train)
+    def radius(fraction: float) -> int:
+        return marching_radius(config, training.radius_px, (state.passes + fraction) / epochs)
+
+    steps = SearchSteps(lambda rows: table.latents[rows], train, radius)
     poses = search_epoch(training, context, shuffled(context, _ORDER, 0, state.passes), steps)
     moved = with_poses(state, context, training, poses)
     kept = kept_after(moved, training, **kept_latents(table))
-    return replace(moved, kept=kept, history=(*state.history, told_of(moved, training, poses)))
+    record = told_of(moved, training, poses) | {"radius_px": radius(1.0)}
+    return replace(moved, kept=kept, history=(*state.history, record))
 
 
 def told_of(state: RunState, training: Training, poses: BankPoses) -> dict[str, Any]:
@@ -178,10 +183,12 @@ def told_of(state: RunState, training: Training, poses: BankPoses) -> dict[str, 
     }
 
 
-def search_rows(training: Training, context: Context, rows: Tensor, latents: Tensor) -> BankPoses:
-    """Poses of some images by the volumes of their latents."""
+def search_rows(
+    training: Training, context: Context, rows: Tensor, latents: Tensor, radius_px: int
+) -> BankPoses:
+    """Poses of some images by the volumes of their latents, up to a Fourier radius."""
     config, cache = context.config, context.cache
-    search = hierarchical_config(config, training.radius_px)
+    search = hierarchical_config(config, radius_px, cache.plane.box_px)
     closeness = BankConfig(config.bank_latents, config.bank_rank, config.bank_cell)
     bank = bank_for(training.networks.decoder, latents, search.l_end, closeness)
     return search_with_bank(bank, cache, rows, training.noise_variance, (search, closeness))
@@ -191,7 +198,7 @@ def step_at_held_poses(
     training: Training,
     context: Context,
     table: LatentTable,
-    rows: Tensor,
+    where: tuple[Tensor, int],
     poses: tuple[Tensor, Tensor],
     rate: float,
 ) -> Tensor:
@@ -199,11 +206,13 @@ def step_at_held_poses(
 
     Parameters
     ----------
+    where : (b,) rows and a Fourier radius
     rate : float
         Of the networks; latents keep their ratio to it.
     """
     config = context.config
-    images, leaves = images_of(training, context, rows), latent_leaves(table, rows)
+    rows, radius_px = where
+    images, leaves = images_of(training, context, rows).within(radius_px), latent_leaves(table, rows)
     slices = training.networks.decoder.slices(poses[0], images.frequencies, leaves)
     off = misfit(images.centred(poses[1]), images.transfer, slices)
     loss = off + 0.5 * divergence_weight(config) * leaves.square().sum(1)
@@ -227,7 +236,7 @@ def held_pass(state: RunState, context: Context) -> RunState:
     for step, rows in enumerate(batches):
         rate = learning_rate(config.learning_rate, (state.passes + step / len(batches)) / config.epochs)
         held = own.rotations[rows], own.shifts_px[rows]
-        scores = step_at_held_poses(training, context, table, rows, held, rate)
+        scores = step_at_held_poses(training, context, table, (rows, training.radius_px), held, rate)
         evidence += float(scores.sum()) / len(context.cache)
         context.progress((step + 1) / len(batches))
     record = {"radius_px": training.radius_px, "log_evidence": evidence}
@@ -268,15 +277,47 @@ def pose_table_of(state: RunState) -> PoseTable:
     return table.unshared()
 
 
-def gradient_pass(state: RunState, context: Context) -> RunState:
-    """One epoch of gradients on poses, latents and volume together."""
+@dataclass(frozen=True)
+class Descent:
+    """How gradients move poses.
+
+    Attributes
+    ----------
+    epochs : int
+    turn_rate : float
+        Of rotations at the first visit, in radians.
+    marches : bool
+        From l_start to the full radius in the first part: for poses that are far off.
+    """
+
+    epochs: int
+    turn_rate: float
+    marches: bool = False
+
+    def radius_px(self, config: EngineConfig, full_px: int, progress: float) -> int:
+        """Fourier radius of the misfit."""
+        if not self.marches:
+            return full_px
+        start = min(config.l_start, full_px)
+        return round(start + (full_px - start) * min(1.0, progress / MARCH))
+
+
+def gradient_pass(state: RunState, context: Context, descent: Descent | None = None) -> RunState:
+    """One epoch of gradients on poses, latents and volume together.
+
+    Parameters
+    ----------
+    descent : Descent, optional
+        As many epochs and as fast as the configuration says, by default.
+    """
     config, count = context.config, len(context.cache)
+    descent = descent or Descent(config.epochs, config.pose_learning_rate)
     training, table, poses = resumed(state, context), latent_table(state), pose_table_of(state)
     scores = torch.zeros(count, device=context.device)
     batches = shuffled(context, _ORDER, 1, state.passes).split(batch_size(context, training.networks))
     for step, rows in enumerate(batches):
-        done = (state.passes + step / len(batches)) / config.epochs
-        scores[rows] = refine_rows(training, context, (poses, table), rows, done)
+        done = (state.passes + step / len(batches)) / descent.epochs
+        scores[rows] = refine_rows(training, context, (poses, table), rows, (descent, done))
         context.progress((step + 1) / len(batches))
     found = BankPoses(poses.rotations, poses.shifts_px, scores)
     moved = with_poses(state, context, training, found)
@@ -290,13 +331,18 @@ def refine_rows(
     context: Context,
     tables: tuple[PoseTable, LatentTable],
     rows: Tensor,
-    progress: float,
+    descent: tuple[Descent, float],
 ) -> Tensor:
-    """One step of some images' poses and latents and of the volume; (b,) log likelihoods before it."""
-    config = context.config
+    """One step of some images' poses and latents and of the volume; (b,) log likelihoods before it.
+
+    Parameters
+    ----------
+    descent : and its progress, 0 to 1
+    """
+    config, (how, progress) = context.config, descent
     poses, table = tables
     images, leaves, turned = (
-        images_of(training, context, rows),
+        images_of(training, context, rows).within(how.radius_px(config, training.radius_px, progress)),
         latent_leaves(table, rows),
         pose_leaves(poses, rows),
     )
@@ -305,7 +351,7 @@ def refine_rows(
     off = misfit(centred, images.transfer, slices)
     loss = off + 0.5 * divergence_weight(config) * leaves.square().sum(1)
     descend(training, loss.mean(), learning_rate(config.learning_rate, progress))
-    turn = learning_rate(config.pose_learning_rate, progress)
+    turn = learning_rate(how.turn_rate, progress)
     # A turn moves what lies a quarter of a box from the centre by as much as this shift.
     shift = turn * 0.25 * images.box_px
     move_poses(poses, rows, turned, (turn, shift))

@@ -34,9 +34,11 @@ def images_of(training: Training, context: Context, rows: Tensor) -> WhiteImages
     return white_images(context.cache, rows, training.radius_px, training.noise_variance)
 
 
-def shuffled(context: Context, *purpose: int) -> Tensor:
-    """Every row once, in an order of its own for each purpose."""
-    return torch.randperm(len(context.cache), generator=context.generator(*purpose)).to(context.device)
+def shuffled(context: Context, *purpose: int, among: Tensor | None = None) -> Tensor:
+    """Every row once, or each of some, in an order of its own for each purpose."""
+    count = len(context.cache) if among is None else len(among)
+    order = torch.randperm(count, generator=context.generator(*purpose)).to(context.device)
+    return order if among is None else among[order]
 
 
 def features_of(training: Training, centred: Tensor, transfer: Tensor, rotations: Tensor) -> Tensor:
@@ -47,14 +49,20 @@ def features_of(training: Training, centred: Tensor, transfer: Tensor, rotations
 
 
 def autoencoder_epoch(
-    state: RunState, context: Context, poses: tuple[Tensor, Tensor], number: tuple[int, int]
+    state: RunState,
+    context: Context,
+    poses: tuple[Tensor, Tensor],
+    number: tuple[int, int],
+    among: Tensor | None = None,
 ) -> tuple[Training, dict[str, float]]:
-    """Volume and encoder trained on every image once.
+    """Volume and encoder trained on every image once, or on each of some.
 
     Parameters
     ----------
     poses : (n, 3, 3) rotations and (n, 2) shifts in pixels
     number : which epoch this is, and of how many
+    among : (k,) int64, optional
+        Rows to train on; all by default.
 
     Returns
     -------
@@ -62,7 +70,8 @@ def autoencoder_epoch(
     """
     training, config = resumed(state, context), context.config
     rotations, shifts_px = poses
-    batches = shuffled(context, _ORDER, number[0]).split(batch_size(context, training.networks))
+    batches = shuffled(context, _ORDER, number[0], among=among).split(batch_size(context, training.networks))
+    count = sum(len(rows) for rows in batches)
     draws = context.generator(_DRAWS, number[0])
     networks = training.networks.decoder, training.networks.reading
     gain, divergence = 0.0, 0.0
@@ -80,8 +89,8 @@ def autoencoder_epoch(
         )
         descend(training, terms.loss, learning_rate(config.learning_rate, done))
         explained = centred.abs().square().sum(1) - terms.misfit
-        gain += float(explained.detach().sum()) / len(context.cache)
-        divergence += float(terms.divergence.detach().sum()) / len(context.cache)
+        gain += float(explained.detach().sum()) / count
+        divergence += float(terms.divergence.detach().sum()) / count
         context.progress((step + 1) / len(batches))
     told = {"radius_px": training.radius_px, "log_evidence": gain - divergence, "divergence": divergence}
     return training, told

@@ -7,9 +7,10 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from nunatak.latent.encoder_config import EncoderConfig
+from nunatak.search.pose_encoder_config import PoseEncoderConfig
 from nunatak.volumes.field_config import CoordinateConfig, GridConfig
 
-_NETWORK, _GRID, _ENCODER = CoordinateConfig(), GridConfig(), EncoderConfig()
+_NETWORK, _GRID, _ENCODER, _POSING = CoordinateConfig(), GridConfig(), EncoderConfig(), PoseEncoderConfig()
 
 
 class TrainingParameters(BaseModel):
@@ -28,6 +29,36 @@ class TrainingParameters(BaseModel):
     )
     encoder_width: int = Field(_ENCODER.width, ge=1, description="Width of the encoder.")
     encoder_layers: int = Field(_ENCODER.layers, ge=0, description="Its residual layers.")
+    encoder_levels: int = Field(
+        _POSING.levels, ge=0, le=5, description="Pairs of convolutions of an encoder of poses; 0: none."
+    )
+    encoder_channels: int = Field(
+        _POSING.channels, ge=1, description="Channels of the first pair; each further one has twice as many."
+    )
+    encoder_radius_px: int = Field(
+        _POSING.radius_px,
+        ge=2,
+        description="Fourier radius of what an encoder of poses sees, Fourier pixels.",
+    )
+    plane_copies: int = Field(
+        2,
+        ge=1,
+        le=64,
+        description="Turns of an image in its plane that poses are encoded from; 2 as published.",
+    )
+    self_images: float = Field(
+        1.0,
+        ge=0,
+        description="Weight of views of the volume itself in an encoder of poses' training; 0: none.",
+    )
+    self_passes: int = Field(
+        5, ge=0, description="Passes in which such an encoder learns from views of the first volume alone."
+    )
+    polish_epochs: int = Field(
+        20,
+        ge=0,
+        description="Passes of gradients on the poses that an encoder gave; 0 leaves them as they are.",
+    )
     epochs: int = Field(20, ge=1, description="Passes over all images with volume and latents trained.")
     batch: int = Field(0, ge=0, description="Images per step; 0 is what suits the decoder.")
     learning_rate: float = Field(
@@ -36,8 +67,15 @@ class TrainingParameters(BaseModel):
     beta: float | None = Field(
         None, ge=0, description="Weight of the latents' divergence; by default one over their number."
     )
+    first_volume: Literal["starts", "random"] = Field(
+        "starts",
+        description="What a trained volume that finds poses begins with: the map of the best random start; "
+        "or, as published, images in random poses.",
+    )
     pretrain_images: int = Field(
-        10_000, ge=0, description="Images in random poses that a volume is pretrained on."
+        10_000,
+        ge=0,
+        description="Images in random poses that a volume is pretrained on; few ones repeatedly.",
     )
     search_images: int = Field(
         150_000, ge=0, description="Images searched before gradients take over; twice all images at least."

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,8 @@ from nunatak.latent.placing import Placing, placing
 from nunatak.reconstruct.config import EngineConfig
 from nunatak.reconstruct.neural_views import expected_amplitude, signal_power
 from nunatak.reconstruct.state import Context, RunState
+from nunatak.search.pose_encoder import PoseEncoder
+from nunatak.search.pose_encoder_config import PoseEncoderConfig
 from nunatak.volumes.field_config import CoordinateConfig, FieldShape, GridConfig
 from nunatak.volumes.grid_field import GridField
 from nunatak.volumes.making import FieldPlan, TrainableField, field_with, new_field
@@ -32,6 +34,7 @@ BATCHES = {"network": 32, "grid": 128}
 LEAST_STEPS, LEAST_BATCH = 16, 16
 LAST_RATE = 0.01
 WARM_UP = 1 / 3
+MARCH = 0.5
 _FIELD, _ENCODER = 31, 32
 
 
@@ -39,23 +42,36 @@ class Networks(nn.Module):
     """A volume, and an encoder where the recipe has one."""
 
     decoder: TrainableField
-    encoder: Encoder | None
+    encoder: Encoder | PoseEncoder | None
 
-    def __init__(self, decoder: TrainableField, encoder: Encoder | None) -> None:
+    def __init__(self, decoder: TrainableField, encoder: Encoder | PoseEncoder | None) -> None:
         super().__init__()
         self.decoder, self.encoder = decoder, encoder
 
     @property
     def reading(self) -> Encoder:
-        """The encoder, for passes of recipes that have one.
+        """The encoder of latents, for passes of recipes that have one.
 
         Raises
         ------
         TypeError
             There is none.
         """
-        if self.encoder is None:
-            raise TypeError("this pass needs an encoder, and its recipe has made none")
+        if not isinstance(self.encoder, Encoder):
+            raise TypeError("this pass needs an encoder of latents, and its recipe has made none")
+        return self.encoder
+
+    @property
+    def posing(self) -> PoseEncoder:
+        """The encoder of poses, for passes of recipes that have one.
+
+        Raises
+        ------
+        TypeError
+            There is none.
+        """
+        if not isinstance(self.encoder, PoseEncoder):
+            raise TypeError("this pass needs an encoder of poses, and its recipe has made none")
         return self.encoder
 
 
@@ -115,18 +131,34 @@ def divergence_weight(config: EngineConfig, progress: float = 1.0) -> float:
     return beta * min(1.0, progress / WARM_UP)
 
 
+def marching_radius(config: EngineConfig, radius_px: int, progress: float) -> int:
+    """Fourier radius at a progress from 0 to 1 of finding poses: from l_start to l_end over the first part.
+
+    A volume that is trained on few images to their full radius learns their noise at the first poses that
+    they happen to have, by which they then recognise these poses: they never move again.
+    """
+    end = min(config.l_end, radius_px)
+    start = min(config.l_start, end)
+    return round(start + (end - start) * min(1.0, progress / MARCH))
+
+
 def learning_rate(rate: float, progress: float) -> float:
     """A rate along a cosine, from itself to LAST_RATE of it, at a progress from 0 to 1."""
     return rate * (LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * min(max(progress, 0), 1))))
 
 
 def started(
-    context: Context, noise_variance: Tensor, with_encoder: bool, mean: Tensor | None = None
+    context: Context,
+    noise_variance: Tensor,
+    with_encoder: bool | Literal["poses"],
+    mean: Tensor | None = None,
 ) -> dict[str, Any]:
     """Untrained networks, as kept.
 
     Parameters
     ----------
+    with_encoder : bool or "poses"
+        An encoder of latents, none, or one of poses and latents.
     mean : (d, d, d), optional
         Where poses are known. A grid begins with this map, a network with nothing; an encoder may see
         residuals from it, placed in its frame.
@@ -136,9 +168,11 @@ def started(
     field = new_field(plan, amplitude, context.generator(_FIELD))
     if mean is not None and isinstance(field, GridField):
         field.begin_with(mean[None])
-    encoder: Encoder | None = None
+    encoder: Encoder | PoseEncoder | None = None
     placed: dict[str, Tensor] = {}
-    if with_encoder:
+    if with_encoder == "poses":
+        encoder = _new_pose_encoder(context)
+    elif with_encoder:
         inputs = 2 * context.cache.plane.count_within(plan.shape.radius_px)
         if mean is not None and context.config.encoder == "placed":
             placed = {"mean": mean}
@@ -147,6 +181,7 @@ def started(
     parameters = _detached(Networks(field, encoder).state_dict())
     return {
         **placed,
+        "encodes": with_encoder if isinstance(with_encoder, str) else "latents",
         "plan": plan.text(),
         "parameters": parameters,
         "moments": {},
@@ -162,6 +197,24 @@ def _new_encoder(context: Context, inputs: int) -> Encoder:
     return made.to(context.device)
 
 
+def pose_encoder_sizes(context: Context) -> PoseEncoderConfig:
+    """Sizes that a configuration asks for, of an encoder that sees no further than images go."""
+    config = context.config
+    return PoseEncoderConfig(
+        channels=config.encoder_channels,
+        levels=config.encoder_levels,
+        width=config.encoder_width,
+        layers=config.encoder_layers,
+        radius_px=min(config.encoder_radius_px, field_plan(context).shape.radius_px),
+    )
+
+
+def _new_pose_encoder(context: Context) -> PoseEncoder:
+    config, box_px = context.config, context.cache.plane.box_px
+    made = PoseEncoder(pose_encoder_sizes(context), config.latents, box_px, context.generator(_ENCODER))
+    return made.to(context.device)
+
+
 def _detached(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
@@ -172,9 +225,12 @@ def resumed(state: RunState, context: Context) -> Training:
     parameters: dict[str, Tensor] = kept["parameters"]
     mine = {n.removeprefix("decoder."): t for n, t in parameters.items() if n.startswith("decoder.")}
     theirs = {n.removeprefix("encoder."): t for n, t in parameters.items() if n.startswith("encoder.")}
-    encoder = None
-    if theirs:
+    encoder: Encoder | PoseEncoder | None = None
+    if kept.get("encodes") == "poses":
+        encoder = _new_pose_encoder(context)
+    elif theirs:
         encoder = _new_encoder(context, theirs["network.first.weight"].shape[1])
+    if encoder is not None:
         encoder.load_state_dict(theirs)
     networks = Networks(field_with(plan, mine), encoder)
     optimiser = _optimiser(networks, context)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
 from nunatak.core.errors import require
 from nunatak.particles.dataset import Particles
-from nunatak.reconstruct import amortised, autodecoder, autoencoder, parts, refit
+from nunatak.reconstruct import amortised, autodecoder, autoencoder, parts, pose_encoding, refit
 from nunatak.reconstruct.config import EngineConfig
-from nunatak.reconstruct.searching import require_within_nyquist
-from nunatak.reconstruct.stages import PoseSource, Recipe, Stage
-from nunatak.reconstruct.state import RunState
-
-SEARCH_EPOCHS = 30
-"""At most: a small set would be searched hundreds of times for the published number of images."""
+from nunatak.reconstruct.judgement import judge_pass
+from nunatak.reconstruct.searching import require_marching, require_within_nyquist
+from nunatak.reconstruct.stages import Part, PoseSource, Recipe, Stage
+from nunatak.reconstruct.state import Context, RunState
 
 
 def require_latents(config: EngineConfig, particles: Particles) -> None:
@@ -20,6 +22,12 @@ def require_latents(config: EngineConfig, particles: Particles) -> None:
         config.latents > 0,
         "An encoder needs latents, but --latent-dim is 0: give at least 1, or use a recipe without encoder.",
     )
+
+
+def require_searching_encoder(config: EngineConfig, particles: Particles) -> None:
+    """Raise InputError where the encoder would have nothing to encode, or the search no samples."""
+    require_latents(config, particles)
+    require_within_nyquist(config, particles)
 
 
 def encoder_training(config: EngineConfig) -> tuple[Stage, ...]:
@@ -61,9 +69,23 @@ def closed_form_maps(config: EngineConfig) -> tuple[Stage, ...]:
     return (Stage("maps in closed form", refit.refit_pass, 1, cost=1 + 0.2 * config.decoder_rank),)
 
 
-def pretraining(config: EngineConfig) -> tuple[Stage, ...]:
-    """A volume from images in random poses."""
-    return (Stage("pretraining on random poses", autodecoder.pretrain_pass, 1),)
+def random_starts(config: EngineConfig) -> tuple[Stage, ...]:
+    """The default engine's race of starts, where the first volume is to be its winner's map."""
+    return parts.random_starts(config) if config.first_volume == "starts" else ()
+
+
+def first_volume(advance: Callable[[RunState, Context], RunState]) -> Part:
+    """A volume to begin with, from the best start or from images in random poses."""
+
+    def begin(config: EngineConfig) -> tuple[Stage, ...]:
+        return (Stage("first volume", advance, 1, check=require_marching),)
+
+    return begin
+
+
+def verdict(config: EngineConfig) -> tuple[Stage, ...]:
+    """Whether there is a structure, before anything learns from the images that are to tell."""
+    return (Stage("is there a structure", judge_pass, 1),)
 
 
 def bank_search(config: EngineConfig) -> tuple[Stage, ...]:
@@ -72,7 +94,7 @@ def bank_search(config: EngineConfig) -> tuple[Stage, ...]:
     def searched(state: RunState) -> bool:
         return state.passes >= autodecoder.search_epochs(config, len(state.oriented.candidates))
 
-    name, limit = "hierarchical pose search", min(SEARCH_EPOCHS, max(2, config.search_images))
+    name, limit = "hierarchical pose search", min(autodecoder.SEARCH_EPOCHS, max(2, config.search_images))
     return (Stage(name, autodecoder.search_pass, limit, searched, cost=3.0, check=require_within_nyquist),)
 
 
@@ -82,12 +104,69 @@ def gradient_refinement(config: EngineConfig) -> tuple[Stage, ...]:
 
 
 def encoder_search(config: EngineConfig) -> tuple[Stage, ...]:
-    """Pretraining, then an autoencoder whose poses are searched every few epochs."""
-    search = amortised.searching_pass
-    return (
-        Stage("pretraining on random poses", amortised.pretrain_pass, 1, check=require_latents),
-        Stage("autoencoder and pose search", search, config.epochs, cost=2.0, check=require_within_nyquist),
+    """An autoencoder whose poses are searched every few epochs."""
+    search, name = amortised.searching_pass, "autoencoder and pose search"
+    return (Stage(name, search, config.epochs, cost=2.0, check=require_searching_encoder),)
+
+
+def encoded_poses(config: EngineConfig) -> tuple[Stage, ...]:
+    """An encoder of poses and latents on views of the first volume; then both trained together on images."""
+    alone = pose_encoding.self_passes(config)
+    first = (
+        (Stage("encoder on views of the volume", pose_encoding.self_pass, alone, cost=2.0),) if alone else ()
     )
+    return (
+        *first,
+        Stage("volume and encoder of poses", pose_encoding.encoding_pass, config.epochs, cost=4.0),
+    )
+
+
+def pose_polishing(config: EngineConfig) -> tuple[Stage, ...]:
+    """Gradients on the poses that were encoded, from a table; the encoder takes no more part."""
+    if not config.polish_epochs:
+        return ()
+    return (Stage("gradients on encoded poses", pose_encoding.polish_pass, config.polish_epochs),)
+
+
+def encoded_latents(config: EngineConfig) -> tuple[Stage, ...]:
+    """Latents of all images: from the encoder, or from the table that gradients have moved."""
+    embed = autodecoder.table_pass if config.polish_epochs else pose_encoding.embed_pass
+    return (Stage("embedding", embed, 1, cost=0.3, check=require_latents),)
+
+
+def rigid(part: Part) -> Part:
+    """The same part for one structure, whatever number of latents is asked for."""
+
+    def without_latents(config: EngineConfig) -> tuple[Stage, ...]:
+        stages = part(one_structure(config))
+        return tuple(
+            replace(
+                stage, advance=partial(_as_one_structure, stage.advance), check=partial(_rigid_check, stage)
+            )
+            for stage in stages
+        )
+
+    return without_latents
+
+
+def one_structure(config: EngineConfig) -> EngineConfig:
+    """The configuration without latents."""
+    return config.model_copy(update={"latent_dim": 0})
+
+
+def _as_one_structure(
+    advance: Callable[[RunState, Context], RunState], state: RunState, context: Context
+) -> RunState:
+    return advance(state, replace(context, config=one_structure(context.config)))
+
+
+def _rigid_check(stage: Stage, config: EngineConfig, particles: Particles) -> None:
+    require(
+        config.counts_latents or not config.latents,
+        f"This recipe makes one map, but --latent-dim is {config.latent_dim}: leave it out, or take the "
+        "recipe cryofire, which encodes latents too.",
+    )
+    stage.check(config, particles)
 
 
 RECIPES = (
@@ -108,8 +187,10 @@ RECIPES = (
         "pretraining, hierarchical search, gradients on tables of poses and latents",
         PoseSource.FOUND,
         (
-            pretraining,
+            random_starts,
+            first_volume(autodecoder.pretrain_pass),
             bank_search,
+            verdict,
             gradient_refinement,
             found_maps,
             table_embedding,
@@ -121,6 +202,45 @@ RECIPES = (
         "cryodrgn2",
         "trained volume, latents from an encoder, hierarchical search every few epochs",
         PoseSource.FOUND,
-        (encoder_search, found_maps, encoder_embedding, closed_form_maps, parts.final_maps),
+        (
+            random_starts,
+            first_volume(amortised.pretrain_pass),
+            encoder_search,
+            verdict,
+            found_maps,
+            encoder_embedding,
+            closed_form_maps,
+            parts.final_maps,
+        ),
+    ),
+    Recipe(
+        "cryoai",
+        "one trained volume, poses from an encoder, symmetrised loss",
+        PoseSource.FOUND,
+        (
+            random_starts,
+            rigid(first_volume(pose_encoding.pretrain_pass)),
+            rigid(encoded_poses),
+            verdict,
+            rigid(pose_polishing),
+            found_maps,
+            parts.final_maps,
+        ),
+    ),
+    Recipe(
+        "cryofire",
+        "trained volume, poses and latents from an encoder, symmetrised loss",
+        PoseSource.FOUND,
+        (
+            random_starts,
+            first_volume(pose_encoding.pretrain_pass),
+            encoded_poses,
+            verdict,
+            pose_polishing,
+            found_maps,
+            encoded_latents,
+            closed_form_maps,
+            parts.final_maps,
+        ),
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -39,6 +39,16 @@ class WhiteImages:
         """(b, m) samples of the images moved by (b, 2) shifts (convention 3), differentiable in these."""
         angle = (-2 * torch.pi / self.box_px) * (shifts_px @ self.frequencies.T)
         return self.samples * torch.polar(torch.ones_like(angle), angle)
+
+    def within(self, radius_px: int) -> WhiteImages:
+        """The same images inside a smaller Fourier radius."""
+        count = int((self.frequencies.square().sum(1) <= radius_px**2 + 0.5).sum())
+        return replace(
+            self,
+            samples=self.samples[:, :count],
+            transfer=self.transfer[:, :count],
+            frequencies=self.frequencies[:count],
+        )
 
 
 def white_images(cache: ImageCache, rows: Tensor, radius_px: int, noise_variance: Tensor) -> WhiteImages:

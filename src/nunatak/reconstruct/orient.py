@@ -35,13 +35,18 @@ def structure_gain(start: ConsensusState, context: Context) -> tuple[float, floa
     return float(gain.mean()), error
 
 
+def is_structure(gain: float, error: float) -> bool:
+    """Whether a structure's gain is beyond chance and beyond what its error leaves open."""
+    return gain > max(1.0, 4 * error)
+
+
 def orient_pass(state: RunState, context: Context) -> RunState:
     """Search every particle over the whole grid with the winner's map, then locally; or find no structure."""
     start, label = winner(state)
     gain, error = structure_gain(start, context)
     left_out = 1 - float(context.sound.float().mean())
     record = {"restart": label, "structure_gain": gain, "structure_gain_error": error, "left_out": left_out}
-    if not gain > max(1.0, 4 * error):
+    if not is_structure(gain, error):
         found = replace(state, history=(*state.history, record), outcome=Outcome.NO_STRUCTURE)
         return replace(found, model=global_search(start, context))
     model = global_search(start, context)

@@ -30,10 +30,11 @@ class SearchParameters(BaseModel):
     n_iter: int = Field(
         PublishedParameters.n_iter, ge=0, description="Levels of the hierarchical search after its grid."
     )
-    t_extent: float = Field(
-        PublishedParameters.t_extent,
+    t_extent: float | None = Field(
+        None,
         ge=0,
-        description="Half width of the hierarchical search's shifts, pixels.",
+        description="Half width of the hierarchical search's shifts, pixels; by default as published, 20 for "
+        "a box of 128 and in proportion.",
     )
     t_n_grid: int = Field(PublishedParameters.t_n_grid, ge=1, description="Its trial shifts along each axis.")
     t_x_shift: float = Field(PublishedParameters.t_x_shift, description="Centre of its shifts in x, pixels.")

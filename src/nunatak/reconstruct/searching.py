@@ -29,7 +29,7 @@ from nunatak.reconstruct.model import (
     maximize,
     noise_from_residuals,
 )
-from nunatak.reconstruct.orient import orient_pass, pure_noise_objective, structure_gain
+from nunatak.reconstruct.orient import is_structure, orient_pass, pure_noise_objective, structure_gain
 from nunatak.reconstruct.stages import PoseSource, Recipe, Stage
 from nunatak.reconstruct.starts import winner
 from nunatak.reconstruct.state import Context, RunState
@@ -40,7 +40,7 @@ from nunatak.search.hierarchical import HierarchicalConfig, hierarchical_search,
 from nunatak.search.local import LocalPrior
 from nunatak.search.marching import Schedule, frequency_march
 from nunatak.search.pose_grid import FoundPoses, PoseGrid
-from nunatak.search.published import PublishedParameters
+from nunatak.search.published import PUBLISHED_BOX_PX, PublishedParameters
 from nunatak.volumes.fsc import first_shell_below, resolution_A
 from nunatak.volumes.maps import change_box
 
@@ -104,11 +104,14 @@ def find_by_bound(
     return found.found, {"rejected_fraction": rejected}
 
 
-def hierarchical_config(config: EngineConfig, radius_px: int) -> HierarchicalConfig:
-    """The published parameters of a configuration, with radii that a map reaches."""
+def hierarchical_config(config: EngineConfig, radius_px: int, box_px: int) -> HierarchicalConfig:
+    """The published parameters of a configuration, with radii that a map reaches, for images of a box."""
     named: dict[str, Any] = {
         name: getattr(config, name, None) for name in PublishedParameters.__dataclass_fields__
     }
+    if config.t_extent is None:
+        # In pixels it would be another shift in every box, in steps too wide to score with in small ones.
+        named["t_extent"] = PublishedParameters.t_extent * box_px / PUBLISHED_BOX_PX
     schedule: Schedule = config.frequency_schedule or "linear"
     end = min(config.l_end, radius_px)
     return HierarchicalConfig(
@@ -121,7 +124,7 @@ def find_hierarchically(
 ) -> tuple[FoundPoses, Notes]:
     """Children of the best poses of a coarse grid."""
     images = images_within(context.cache, trial.rows, trial.radius_px)
-    config = hierarchical_config(context.config, trial.radius_px)
+    config = hierarchical_config(context.config, trial.radius_px, context.cache.plane.box_px)
     here = context.cache.share.local(trial.rows)
     transfer = context.cache.transfer_at(config.plane.frequencies.to(context.device))[here]
     polar = polar_batch(images, transfer, trial.noise_weights, config)
@@ -137,7 +140,7 @@ def begin_pass(state: RunState, context: Context) -> RunState:
     """The winning start's map as the model, its poses still unknown; or the verdict that there is none."""
     start, label = winner(state)
     gain, error = structure_gain(start, context)
-    if not gain > max(1.0, 4 * error):
+    if not is_structure(gain, error):
         return orient_pass(state, context)
     count = len(context.cache)
     zero = start.maps.new_zeros
@@ -253,6 +256,11 @@ def require_within_nyquist(config: EngineConfig, particles: Particles) -> None:
         f"--l-end {config.l_end} is beyond Nyquist: images of {particles.box_px} pixels hold frequencies up "
         f"to {nyquist} Fourier pixels; give --l-end {nyquist} or less.",
     )
+    require_marching(config, particles)
+
+
+def require_marching(config: EngineConfig, particles: Particles) -> None:
+    """Raise InputError where the Fourier radius of a search is to end before it begins."""
     require(
         config.l_start <= config.l_end,
         f"--l-start {config.l_start} lies beyond --l-end {config.l_end}: the radius grows from the first to "

@@ -85,7 +85,7 @@ def _position(passes: int, sizes: list[int]) -> tuple[int, int]:
 def _advanced(start: ConsensusState, label: int, context: Context) -> ConsensusState:
     """A start after one round's updates, judged on the held-out images."""
     config, images = context.consensus, context.polar
-    rows, updates = _learning(context), context.config.start_updates
+    rows, updates = learning_rows(context), context.config.start_updates
     for done in range(updates):
         start = consensus_update(
             start, images, config, batch_rows(start.update, rows, config.batch, context, label)
@@ -95,8 +95,8 @@ def _advanced(start: ConsensusState, label: int, context: Context) -> ConsensusS
     return replace(start, log_evidence=evidence)
 
 
-def _learning(context: Context) -> Tensor:
-    """Rows that starts may learn from."""
+def learning_rows(context: Context) -> Tensor:
+    """Rows that may be learnt from before it is known whether there is a structure: sound, not held out."""
     learning = context.sound.clone()
     learning[context.held_out] = False
     return torch.nonzero(learning).flatten()
@@ -127,7 +127,7 @@ def open_pass(state: RunState, context: Context) -> RunState:
     """One more random start, given one round's updates and compared with those before it."""
     label = len(state.starts)
     generator = context.generator(19, label)
-    start = random_start(context.polar, context.consensus, _learning(context), generator)
+    start = random_start(context.polar, context.consensus, learning_rows(context), generator)
     start = _advanced(start, label, context)
     radius = round(_COMPARED * context.consensus.radius_end_px)
     shared = [agreement(start, other, radius, context.cache.share) for other in state.starts]

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from nunatak.search.marching import Schedule
 
+PUBLISHED_BOX_PX = 128
+"""Box of the images that the published lengths were chosen for."""
+
 
 @dataclass(frozen=True)
 class PublishedParameters:

@@ -57,3 +57,40 @@ def test_searched_poses_are_found() -> None:
     state = finished("cryodrgn-ai", latent_dim=0, **SEARCH)
     assert state.outcome is not Outcome.NO_STRUCTURE
     assert median_error_deg(state) < 5
+
+
+def test_encoded_poses_are_found_and_gradients_improve_them() -> None:
+    state = finished("cryoai", epochs=2, self_passes=8, polish_epochs=20, **ENCODER)
+    assert state.outcome is not Outcome.NO_STRUCTURE
+    assert median_error_deg(state) < 10
+
+
+NOTHING = {"l_start": 6, "l_end": 8, "search_images": 400, "epochs": 1, "self_passes": 1, "encoder_levels": 0}
+
+
+@pytest.mark.parametrize("recipe", ["cryodrgn-ai", "cryodrgn2", "cryoai", "cryofire"])
+def test_noise_is_no_structure(recipe: str) -> None:
+    """Poses were fitted to images, and maps to poses; images that were kept aside do not know them."""
+    width = "auto" if recipe == "cryoai" else 1
+    quick = {"restarts": 1, "start_updates": 5, "latent_dim": width}
+    state = finished(recipe, 0.0, 1, 200, **(SEARCH | NOTHING | quick))
+    assert state.outcome is Outcome.NO_STRUCTURE
+    assert len(state.model.candidates) == 200
+    assert state.maps.shape[0] == 1
+    assert not any(record["stage"].startswith("gradients") for record in state.history)
+
+
+@pytest.mark.truth
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_searched_poses_are_found_from_other_seeds(seed: int) -> None:
+    state = finished("cryodrgn-ai", seed=seed, latent_dim=0, **(SEARCH | {"restarts": 4}))
+    assert median_error_deg(state, seed) < 5
+
+
+@pytest.mark.truth
+@pytest.mark.parametrize("recipe", ["cryodrgn2", "cryofire"])
+def test_recipes_with_latents_find_poses_too(recipe: str) -> None:
+    longer = {"latent_dim": 1, "epochs": 10, "self_passes": 10, "restarts": 4}
+    state = finished(recipe, **(SEARCH | ENCODER | longer))
+    assert state.outcome is not Outcome.NO_STRUCTURE
+    assert median_error_deg(state) < 12

@@ -31,6 +31,7 @@ from nunatak.reconstruct.bank_search import BankPoses
 from nunatak.reconstruct.config import EngineConfig
 from nunatak.reconstruct.first_volume import pretrained
 from nunatak.reconstruct.neural_model import (
+    BATCHES,
     Training,
     descend,
     divergence_weight,
@@ -59,11 +60,14 @@ from nunatak.search.pose_encoder import (
     turned_back,
     turned_images,
 )
+from nunatak.volumes.grid_field import GridField
 
 LEAST_IMAGES = 5000
 """A pass shows the encoder at least so many images: few images are shown again and again."""
 POLISHING = 5
-BATCH, STEPS_AT_ONCE = 64, 8
+# Views of the volume at a time: a network has activations at every Fourier point of each.
+AT_ONCE = {"network": 64, "grid": 4096}
+STEPS_AT_ONCE = 8
 _ORDER, _DRAWS, _LATENTS = 51, 52, 53
 _ROWS_AT_ONCE = 1024
 
@@ -122,6 +126,11 @@ def misfits(training: Training, images: WhiteImages, found: EncodedPoses, latent
     return misfit(images.centred(found.shifts_px), images.transfer, slices)
 
 
+def plan_kind(training: Training) -> str:
+    """What kind of volume is trained."""
+    return "grid" if isinstance(training.networks.decoder, GridField) else "network"
+
+
 def every_answer(training: Training, seen: Shown) -> EncodedPoses:
     """What the encoder says of all copies of all images, turned back: (c b) answers, copy by copy."""
     turns = seen.turns.repeat_interleave(seen.views.shape[1], 0)
@@ -133,12 +142,15 @@ def best_copies(training: Training, seen: Shown, images: WhiteImages) -> tuple[T
     """(b,) copy of each image whose answer fits best, that answer, and its (b,) misfits."""
     copies, count = seen.views.shape[:2]
     found = every_answer(training, seen)
-    repeated = replace(
-        images, samples=images.samples.repeat(copies, 1), transfer=images.transfer.repeat(copies, 1)
-    )
-    off = misfits(training, repeated, found, latent_numbers(found)[0]).view(copies, count)
+    every = torch.arange(copies * count, device=seen.views.device)
+    parts = []
+    for part in every.split(AT_ONCE[plan_kind(training)]):
+        answers, rows = found.of(part), part % count
+        some = replace(images, samples=images.samples[rows], transfer=images.transfer[rows])
+        parts.append(misfits(training, some, answers, latent_numbers(answers)[0]))
+    off = torch.cat(parts).view(copies, count)
     least, best = off.min(0)
-    return best, found.of(best * count + torch.arange(count, device=best.device)), least
+    return best, found.of(best * count + every[:count]), least
 
 
 def image_loss(
@@ -220,6 +232,11 @@ def pass_batches(context: Context, number: int, size: int) -> Iterator[tuple[flo
         yield step / len(parts), rows
 
 
+def encoder_batch(config: EngineConfig) -> int:
+    """Images per step: an encoder learns by steps, so a grid's batches are half as large as for a table."""
+    return config.batch or min(BATCHES[config.decoder], BATCHES["grid"] // 2)
+
+
 def progress_of(context: Context, passes: float) -> float:
     """How much of the encoder's training is done after so many passes, those on views alone among them."""
     return passes / (context.config.epochs + self_passes(context.config))
@@ -234,7 +251,7 @@ def self_pass(state: RunState, context: Context) -> RunState:
     """The encoder trained on views of the volume, which stays as it is: images would spoil it at first."""
     training, config, off = resumed(state, context), context.config, 0.0
     draws = context.generator(_DRAWS, 0, state.passes)
-    size = config.batch or BATCH
+    size = encoder_batch(config)
     # The volume is transformed once for many views: that costs as much as a step.
     for fraction, rows in pass_batches(context, state.passes, STEPS_AT_ONCE * size):
         made, truth = made_images(training, seen_samples(training, context, rows), context, draws)
@@ -255,7 +272,7 @@ def encoding_pass(state: RunState, context: Context) -> RunState:
     alone = self_passes(config)
     draws = context.generator(_DRAWS, 1, state.passes)
     radius = training.radius_px
-    for fraction, rows in pass_batches(context, alone + state.passes, config.batch or BATCH):
+    for fraction, rows in pass_batches(context, alone + state.passes, encoder_batch(config)):
         done = (state.passes + fraction) / config.epochs
         radius = marching_radius(config, training.radius_px, done)
         images = white_images(context.cache, rows, training.radius_px, training.noise_variance)

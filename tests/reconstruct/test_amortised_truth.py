@@ -65,7 +65,7 @@ def test_encoded_poses_are_found_and_gradients_improve_them() -> None:
     assert median_error_deg(state) < 10
 
 
-NOTHING = {"l_start": 6, "l_end": 8, "search_images": 400, "epochs": 1, "self_passes": 1, "encoder_levels": 0}
+NOTHING = {"l_end": 8, "search_images": 400, "epochs": 1, "self_passes": 1, "encoder_images": 400}
 
 
 @pytest.mark.parametrize("recipe", ["cryodrgn-ai", "cryodrgn2", "cryoai", "cryofire"])
@@ -73,7 +73,7 @@ def test_noise_is_no_structure(recipe: str) -> None:
     """Poses were fitted to images, and maps to poses; images that were kept aside do not know them."""
     width = "auto" if recipe == "cryoai" else 1
     quick = {"restarts": 1, "start_updates": 5, "latent_dim": width}
-    state = finished(recipe, 0.0, 1, 200, **(SEARCH | NOTHING | quick))
+    state = finished(recipe, 0.0, 1, 200, **(SEARCH | ENCODER | NOTHING | quick))
     assert state.outcome is Outcome.NO_STRUCTURE
     assert len(state.model.candidates) == 200
     assert state.maps.shape[0] == 1

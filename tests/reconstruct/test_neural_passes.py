@@ -59,6 +59,8 @@ TINY = {
     "encoder_channels": 4,
     "encoder_radius_px": 4,
     "polish_epochs": 2,
+    "encoder_images": 100,
+    "self_passes": 1,
     "l_start": 4,
     "l_end": 7,
     "n_iter": 2,

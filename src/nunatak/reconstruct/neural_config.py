@@ -51,6 +51,11 @@ class TrainingParameters(BaseModel):
         ge=0,
         description="Weight of views of the volume itself in an encoder of poses' training; 0: none.",
     )
+    encoder_images: int = Field(
+        5000,
+        ge=0,
+        description="A pass shows an encoder of poses so many images at least, few ones repeatedly.",
+    )
     self_passes: int = Field(
         5, ge=0, description="Passes in which such an encoder learns from views of the first volume alone."
     )

@@ -200,12 +200,15 @@ def _new_encoder(context: Context, inputs: int) -> Encoder:
 def pose_encoder_sizes(context: Context) -> PoseEncoderConfig:
     """Sizes that a configuration asks for, of an encoder that sees no further than images go."""
     config = context.config
+    radius = min(config.encoder_radius_px, field_plan(context).shape.radius_px)
+    # Each level halves the image: of a small one there are only so many.
+    room = int(math.log2(2 * radius + 1)) - 1
     return PoseEncoderConfig(
         channels=config.encoder_channels,
-        levels=config.encoder_levels,
+        levels=min(config.encoder_levels, room),
         width=config.encoder_width,
         layers=config.encoder_layers,
-        radius_px=min(config.encoder_radius_px, field_plan(context).shape.radius_px),
+        radius_px=radius,
     )
 
 

@@ -62,8 +62,6 @@ from nunatak.search.pose_encoder import (
 )
 from nunatak.volumes.grid_field import GridField
 
-LEAST_IMAGES = 5000
-"""A pass shows the encoder at least so many images: few images are shown again and again."""
 POLISHING = 5
 # Views of the volume at a time: a network has activations at every Fourier point of each.
 AT_ONCE = {"network": 64, "grid": 4096}
@@ -225,7 +223,7 @@ def made_loss(training: Training, seen: Shown, truth: Truth) -> Tensor:
 def pass_batches(context: Context, number: int, size: int) -> Iterator[tuple[float, Tensor]]:
     """Progress of the pass and rows of each of its steps: every image that is learnt from, at least once."""
     learning = learning_rows(context)
-    rounds = range(max(1, -(-LEAST_IMAGES // len(learning))))
+    rounds = range(max(1, -(-context.config.encoder_images // len(learning))))
     orders = [shuffled(context, _ORDER, number, again, among=learning) for again in rounds]
     parts = [part for order in orders for part in order.split(size)]
     for step, rows in enumerate(parts):

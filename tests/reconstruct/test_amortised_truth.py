@@ -59,12 +59,6 @@ def test_searched_poses_are_found() -> None:
     assert median_error_deg(state) < 5
 
 
-def test_encoded_poses_are_found_and_gradients_improve_them() -> None:
-    state = finished("cryoai", epochs=2, self_passes=8, polish_epochs=20, **ENCODER)
-    assert state.outcome is not Outcome.NO_STRUCTURE
-    assert median_error_deg(state) < 10
-
-
 NOTHING = {"l_end": 8, "search_images": 400, "epochs": 1, "self_passes": 1, "encoder_images": 400}
 
 
@@ -78,19 +72,3 @@ def test_noise_is_no_structure(recipe: str) -> None:
     assert len(state.model.candidates) == 200
     assert state.maps.shape[0] == 1
     assert not any(record["stage"].startswith("gradients") for record in state.history)
-
-
-@pytest.mark.truth
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_searched_poses_are_found_from_other_seeds(seed: int) -> None:
-    state = finished("cryodrgn-ai", seed=seed, latent_dim=0, **(SEARCH | {"restarts": 4}))
-    assert median_error_deg(state, seed) < 5
-
-
-@pytest.mark.truth
-@pytest.mark.parametrize("recipe", ["cryodrgn2", "cryofire"])
-def test_recipes_with_latents_find_poses_too(recipe: str) -> None:
-    longer = {"latent_dim": 1, "epochs": 10, "self_passes": 10, "restarts": 4}
-    state = finished(recipe, **(SEARCH | ENCODER | longer))
-    assert state.outcome is not Outcome.NO_STRUCTURE
-    assert median_error_deg(state) < 12

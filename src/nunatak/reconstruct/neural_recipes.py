@@ -184,7 +184,7 @@ RECIPES = (
     ),
     Recipe(
         "cryodrgn-ai",
-        "pretraining, hierarchical search, gradients on tables of poses and latents",
+        "trained volume, hierarchical search, gradients on tables of poses and latents",
         PoseSource.FOUND,
         (
             random_starts,

@@ -14,6 +14,9 @@ ALLOWED = {
     ("reconstruct/consensus.py", "batch"): "rows of the whole set to those that are held",
     ("reconstruct/bank_search.py", "search_with_bank"): "its recipes compute in one process",
     ("reconstruct/bank_search.py", "_score_poses"): "samples of one image, looked up before",
+    ("reconstruct/neural_views.py", "within"): "of images looked up before, their samples",
+    ("reconstruct/pose_encoding.py", "of"): "of images looked up before",
+    ("reconstruct/pose_encoding.py", "best_copies"): "of images looked up before",
 }
 
 

@@ -312,7 +312,8 @@ def polish_pass(state: RunState, context: Context) -> RunState:
     if "latents" not in state.kept["trained"]:
         training = resumed(state, context)
         _, posterior = encoded_set(training, context, training.radius_px)
-        moments = no_moments(*posterior.means.shape, context.device)
+        count, width = posterior.means.shape
+        moments = no_moments(count, width, context.device)
         table = kept_latents(LatentTable(posterior.means, moments))
         state = replace(state, kept={**state.kept, "trained": state.kept["trained"] | table})
     config = context.config

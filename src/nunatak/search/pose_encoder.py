@@ -141,7 +141,7 @@ class PoseEncoder(nn.Module):
     def forward(self, images: Tensor) -> EncodedPoses:
         """Of every image."""
         for level in self.levels:
-            for convolution in level:  # type: ignore[union-attr]
+            for convolution in level.children():
                 images = torch.relu(convolution(images))
             images = nn.functional.avg_pool2d(images, 2)
         six, shifts, latents = self.network(images.flatten(1)).split(

@@ -41,12 +41,17 @@ MADE_ON_THE_CPU = {
     ("reconstruct/fixed.py", ""): "no turn: three zeros of which only their number is looked at",
     ("reconstruct/passes.py", ""): "no turn: three zeros of which only their number is looked at",
     ("reconstruct/state.py", "halves"): "made on the CPU and moved once",
+    (
+        "reconstruct/pose_encoding.py",
+        "made_images",
+    ): "drawn on the CPU, so that every device has the same numbers",
     ("search/hierarchical.py", "shift_axis"): "a handful of shifts",
     ("search/marginal_sums.py", "sparse_sums"): "of what the compiled kernel returns",
     ("search/polar.py", "polar_plane"): "made once; who needs it elsewhere moves it",
 }
 LEFT_THE_DEVICE = {
     ("reconstruct/frames.py", "group_states"): "k-means is scikit-learn's, once a run",
+    ("reconstruct/molecules.py", "groups_of"): "Gaussian groups are scikit-learn's, once a run",
     ("particles/ingest.py", "read"): "row numbers, to find rows in a file",
     ("particles/stored.py", "__getitem__"): "row numbers, to find rows in a file",
     ("particles/stored.py", "write"): "to the disk",

@@ -27,7 +27,7 @@ from nunatak.search import cyclic_kernels
 
 PATIENCE_S = 900.0
 WORKER = Path(__file__).with_name("_one_of_several.py")
-HETEROGENEOUS = {"latent_dim": 1, "grow_passes": 1, "joint_passes": 1}
+HETEROGENEOUS = {"latent_dim": 1, "grow_passes": 1, "joint_passes": 1, "seed": 1}
 RUNS = {"ab-initio": False, "given": True}
 """Whether their poses are given."""
 Pairs = list[tuple[RunState, RunState]]

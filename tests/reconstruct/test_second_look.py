@@ -11,7 +11,7 @@ from _small_runs import small_context, small_set, true_model
 from nunatak.geometry.rotations import geodesic_deg, rotation_from_vector
 from nunatak.geometry.so3_grid import tangent_offsets
 from nunatak.reconstruct.model import Model, SearchPlan, maximize
-from nunatak.reconstruct.second_look import _best_of_rows, look_again
+from nunatak.reconstruct.second_look import best_of_rows, look_again
 from nunatak.reconstruct.state import Context
 from nunatak.search.local import LocalPrior
 
@@ -45,4 +45,4 @@ def test_half_turns_are_found_and_right_poses_stay() -> None:
 def test_the_best_of_each_row_and_the_first_of_equals() -> None:
     evidence = torch.tensor([1.0, 2.0, 0.0, 3.0, 2.0, 0.0])
     rows = torch.tensor([0, 1, 2, 0, 1, 2])
-    assert _best_of_rows(evidence, rows, 3).tolist() == [3, 1, 2]
+    assert best_of_rows(evidence, rows, 3).tolist() == [3, 1, 2]

@@ -78,10 +78,12 @@ class Landscape:
         towards = pull + (information @ values[..., None])[..., 0]
         quadratic = _packed(information) @ packed_products(at_nodes).T
         fit = towards @ at_nodes.T - 0.5 * quadratic
-        normal = -0.5 * self.nodes.square().sum(1) - self._density().log()
+        density, between = self._spread()
+        normal = -0.5 * self.nodes.square().sum(1) - density.log()
+        latents = _moments_over(torch.softmax(fit + normal, 1), self.nodes)
         return (
             _moments_over(torch.softmax(fit, 1), at_nodes),
-            _moments_over(torch.softmax(fit + normal, 1), self.nodes),
+            replace(latents, covariances=latents.covariances + between),
         )
 
     def in_gauge(self, gauge: Gauge) -> Landscape:
@@ -90,10 +92,17 @@ class Landscape:
         metric = torch.linalg.inv(gauge.transform).T @ self.metric
         return replace(self, nodes=moved.means, metric=metric)
 
-    def _density(self) -> Tensor:
-        """(m,) density of the particles at the nodes, up to a factor."""
+    def _spread(self) -> tuple[Tensor, Tensor]:
+        """(m,) density of the particles at the nodes, up to a factor, and (q, q) covariance between nodes.
+
+        An image that is sure of a node is not sure of where between it and its neighbours it lies.
+        """
+        count, dim = self.nodes.shape
         apart = torch.cdist(self.nodes @ self.metric, self.nodes @ self.metric)
-        return torch.exp(-0.5 * (apart / self.width) ** 2).mean(1)
+        density = torch.exp(-0.5 * (apart / self.width) ** 2).mean(1)
+        nearest = apart.fill_diagonal_(float("inf")).amin(1).median() if count > 1 else apart.new_ones(())
+        root = torch.linalg.inv(self.metric)
+        return density, (0.25 * nearest**2 / dim) * (root.T @ root)
 
     def memberships(self, latents: Tensor) -> Tensor:
         """(n, m) weights of the nodes at (n, q) latents; each latent's add up to 1."""

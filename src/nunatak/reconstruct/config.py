@@ -64,6 +64,13 @@ class CoreParameters(BaseModel):
         le=12,
         description="Smooth functions of the latent that maps follow; 0: linear maps.",
     )
+    most_molecules: int = Field(
+        8,
+        ge=1,
+        le=32,
+        description="Groups of latents that are started by themselves where the particles differ in so many "
+        "dimensions that they may be unrelated molecules; 1: none.",
+    )
     resolution_limit_A: float | None = Field(
         None, gt=0, description="Never use frequencies beyond this resolution."
     )

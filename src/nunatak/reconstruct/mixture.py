@@ -27,6 +27,7 @@ from nunatak.reconstruct.model import (
     images_within,
     smooth_correlation,
 )
+from nunatak.reconstruct.passes import CLASSES
 from nunatak.reconstruct.solving import correlation_ridge
 from nunatak.reconstruct.stages import PoseSource, Recipe, Stage
 from nunatak.reconstruct.state import Context, RunState
@@ -275,7 +276,7 @@ def classes_to_latents(state: RunState, context: Context) -> RunState:
         candidates=replace(model.candidates, latents=posterior.means),
         covariances=posterior.covariances,
     )
-    kept = {**state.kept, "classes": responsibilities.argmax(1)}
+    kept = {**state.kept, CLASSES: responsibilities.argmax(1)}
     return replace(state, model=model, kept=kept, pose_change_deg=0.0)
 
 

@@ -118,17 +118,39 @@ def mean_bank(model: Model, context: Context, radius_px: int) -> tuple[SliceBank
     return bank, trial_shifts(images.shifts_px, phases, float(model.candidates.shifts_px.std()) + 0.5)
 
 
-def pose_confidence(model: Model, context: Context, within_deg: float = 20.0) -> tuple[Tensor, Tensor]:
-    """(n,) posterior mass near each particle's pose, and (n,) log evidence against pure noise.
+def confidence_by_class(model: Model, classes: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+    """pose_confidence of every particle with the map of its own class.
+
+    Parameters
+    ----------
+    classes : (n,) int64
+        Classes are places in the latent space: that of a class is the mean of its particles' latents.
+    """
+    mass = torch.zeros(len(classes), device=context.device)
+    evidence = torch.zeros_like(mass)
+    for number in classes.unique().tolist():
+        rows = torch.nonzero(classes == number).flatten()
+        place = model.candidates.latents[rows].mean(0)
+        own = model.maps[:, 0] + torch.einsum("q,hqzyx->hzyx", place, model.maps[:, 1:])
+        mass[rows], evidence[rows] = pose_confidence(replace(model, maps=own[:, None]), context, rows=rows)
+    return mass, evidence
+
+
+def pose_confidence(
+    model: Model, context: Context, within_deg: float = 20.0, rows: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """(k,) posterior mass near the poses of some particles, or all, and (k,) log evidence against pure noise.
 
     Over the whole grid of the global search, with the mean map: the probability, among all orientations, of
     those within an angle of the reported one.
     """
-    images, count = context.polar, len(context.cache)
-    radius = start_radius(context)
+    images = context.polar
+    rows = torch.arange(len(context.cache), device=context.device) if rows is None else rows
+    count, radius = len(rows), start_radius(context)
     bank, trials = mean_bank(model, context, radius)
-    mass, evidence, done = [], [], 0
-    for part in images.share.tiles(torch.arange(count, device=context.device), images.at_once):
+    nothing = torch.zeros(0, device=context.device)
+    mass, evidence, done = [nothing], [nothing], 0
+    for part in images.share.tiles(rows, images.at_once):
         near, log_evidence = mass_near(
             bank, images.batch(part, radius), trials, model.candidates.rotations[part], within_deg
         )

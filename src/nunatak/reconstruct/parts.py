@@ -12,6 +12,7 @@ from nunatak.reconstruct.curve import curve_pass, states_pass
 from nunatak.reconstruct.dimensions import count_pass, is_flexible, is_rigid
 from nunatak.reconstruct.fixed import fixed_grow_pass, given_poses_pass
 from nunatak.reconstruct.frames import frame_pass
+from nunatak.reconstruct.molecule_stages import are_several
 from nunatak.reconstruct.orient import orient_pass
 from nunatak.reconstruct.stages import Stage
 from nunatak.reconstruct.starts import agreed, decided, open_pass, race_length, race_pass
@@ -39,8 +40,12 @@ def global_orientation(config: EngineConfig) -> tuple[Stage, ...]:
 
 
 def _applies(config: EngineConfig) -> Callable[[RunState], bool]:
-    """When stages with latents apply: always, or where dimensions were counted."""
-    return is_flexible if config.counts_latents else lambda state: True
+    """When stages with latents apply: to one molecule, always or where dimensions were counted."""
+
+    def applies(state: RunState) -> bool:
+        return (is_flexible(state) or not config.counts_latents) and not are_several(state)
+
+    return applies
 
 
 def local_refinement(config: EngineConfig) -> tuple[Stage, ...]:
@@ -54,17 +59,31 @@ def local_refinement(config: EngineConfig) -> tuple[Stage, ...]:
 
 
 def joint_subspace(config: EngineConfig) -> tuple[Stage, ...]:
-    """Latents in closed form and poses, together; independent half-sets; one frame for all states."""
+    """Latents in closed form and poses, together."""
     if not config.most_latents:
         return ()
-    cost = 1 + 0.2 * config.latents
-    first = min(config.joint_passes, _BEFORE_THE_SECOND_LOOK)
+    cost, first = _joint_cost(config)
+    stages = (
+        Stage("growing the subspace", passes.grow_pass, config.grow_passes, cost=0.5 * cost),
+        Stage("poses and latents", passes.joint_pass, first, cost=3 * cost),
+    )
+    return tuple(replace(stage, applies=_applies(config)) for stage in stages)
+
+
+def _joint_cost(config: EngineConfig) -> tuple[float, int]:
+    """Cost of a joint pass, and how many of them come before the second look."""
+    return 1 + 0.2 * config.latents, min(config.joint_passes, _BEFORE_THE_SECOND_LOOK)
+
+
+def states_of_one(config: EngineConfig) -> tuple[Stage, ...]:
+    """The states of one molecule: a second look, independent half-sets, one frame for all of them."""
+    if not config.most_latents:
+        return ()
+    cost, first = _joint_cost(config)
     rest = partial(passes.joint_pass, done=first)
     left = config.joint_passes - first
     later = (Stage("poses and latents again", rest, left, cost=cost),) if left else ()
     stages = (
-        Stage("growing the subspace", passes.grow_pass, config.grow_passes, cost=0.5 * cost),
-        Stage("poses and latents", passes.joint_pass, first, cost=3 * cost),
         Stage("a second look", passes.look_pass, 1, cost=5 * cost),
         *later,
         Stage("independent half-sets", passes.split_pass, 2, cost=cost),

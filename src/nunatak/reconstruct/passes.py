@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from nunatak.geometry.rotations import geodesic_deg
 from nunatak.geometry.so3_grid import tangent_offsets
@@ -21,7 +22,13 @@ from nunatak.reconstruct.model import (
     with_maps,
     without_latents,
 )
-from nunatak.reconstruct.orient import local_prior, pose_confidence, pure_noise_objective, start_radius
+from nunatak.reconstruct.orient import (
+    confidence_by_class,
+    local_prior,
+    pose_confidence,
+    pure_noise_objective,
+    start_radius,
+)
 from nunatak.reconstruct.second_look import look_again
 from nunatak.reconstruct.state import Context, Outcome, RunState
 from nunatak.search.local import LocalPrior
@@ -30,6 +37,8 @@ from nunatak.volumes.maps import working_box
 
 COUNTED = "dimensions"
 """Name under which a state keeps the number of latent dimensions that were found."""
+CLASSES = "classes"
+"""Name under which it keeps the class of every particle, where it has found classes."""
 LANDSCAPE = "landscape"
 """Name under which it keeps the curved landscape and its maps."""
 _STAY = torch.zeros(1, 3)
@@ -90,10 +99,27 @@ def refine_pass(state: RunState, context: Context) -> RunState:
             False,
         )
         state = replace(state, model=model)
-    radius = min(_supported_radius(model, context, 0.143, 2), model.radius_px)
     # The first passes look around, because the grid's poses are up to half a step away from the best.
-    turns = tangent_offsets(4.0) if state.passes < 2 else _STAY
-    plan = SearchPlan(radius, turns, 2, local_prior(context, _shift_sd(model)))
+    return refined(state, context, tangent_offsets(4.0) if state.passes < 2 else _STAY)
+
+
+def refined(state: RunState, context: Context, turns: Tensor, latent: bool = True) -> RunState:
+    """Poses against the maps of the half-sets, then maps as far as these agree and a little further.
+
+    Parameters
+    ----------
+    turns : (k, 3)
+        Rotation vectors to try about each pose.
+    latent : bool
+        False holds latents where they are.
+    """
+    model = state.oriented
+    if len(model.maps) == 1:
+        reach = min(start_radius(context) + 2, context.limit_px)
+        model = maximize(model, context.cache, reach, context.mask_fraction, False)
+        state = replace(state, model=model)
+    radius = min(_supported_radius(model, context, 0.143, 2), model.radius_px)
+    plan = SearchPlan(radius, turns, 2, local_prior(context, _shift_sd(model), latent))
     moved, change, evidence = _step(state, context, plan)
     reach = min(max(_supported_radius(model, context, 0.143, 5), radius), context.limit_px)
     return _record(
@@ -241,7 +267,10 @@ def finish_pass(state: RunState, context: Context) -> RunState:
         return state
     radius = finish_radius(state.model, context)
     whole, model = last_maps(state.model, context, radius)
-    confidence, evidence = pose_confidence(whole, context)
+    if CLASSES in state.kept:
+        confidence, evidence = confidence_by_class(whole, state.kept[CLASSES], context)
+    else:
+        confidence, evidence = pose_confidence(whole, context)
     junk = junk_probability(evidence, context, start_radius(context))
     outcome = state.outcome if state.outcome is not Outcome.RUNNING else _outcome(state)
     return replace(state, model=model, maps=whole.maps[0], confidence=confidence, junk=junk, outcome=outcome)

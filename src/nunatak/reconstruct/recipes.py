@@ -5,6 +5,7 @@ from __future__ import annotations
 from nunatak.core.errors import InputError
 from nunatak.reconstruct import mixture, neural_recipes, parts, searching, variability
 from nunatak.reconstruct.config import EngineConfig
+from nunatak.reconstruct.molecule_stages import several_molecules
 from nunatak.reconstruct.stages import Plan, PoseSource, Recipe, Stage
 
 __all__ = ["RECIPES", "Plan", "Recipe", "Stage", "ab_initio", "find_recipe", "fixed_poses"]
@@ -18,6 +19,8 @@ NUNATAK = Recipe(
         parts.global_orientation,
         parts.local_refinement,
         parts.joint_subspace,
+        several_molecules,
+        parts.states_of_one,
         parts.curved_landscape,
         parts.final_maps,
     ),

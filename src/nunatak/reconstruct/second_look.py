@@ -56,7 +56,7 @@ def look_again(model: Model, context: Context, radius_px: int, plan: SearchPlan)
         images = images_within(context.cache, rows, plan.radius_px)
         search = LocalSearch(block, images, weights, plan.prior)
         fit = search_from(search, _candidates(model, context, rows, modes), plan)
-        best = _best_of_rows(fit.log_evidence, fit.candidates.rows, len(rows))
+        best = best_of_rows(fit.log_evidence, fit.candidates.rows, len(rows))
         chosen.append(fit.candidates[best])
         far = (best >= len(rows)).float()
         rest.append((fit.covariance[best][:, LATENT, LATENT], fit.log_evidence[best], far))
@@ -99,7 +99,7 @@ def _candidates(model: Model, context: Context, rows: Tensor, modes: PoseModes) 
     )
 
 
-def _best_of_rows(evidence: Tensor, rows: Tensor, count: int) -> Tensor:
+def best_of_rows(evidence: Tensor, rows: Tensor, count: int) -> Tensor:
     """(count,) index of the candidate of highest evidence of each row; the first of equals."""
     top = evidence.new_full((count,), -math.inf).scatter_reduce(0, rows, evidence, "amax")
     index = torch.arange(len(rows), device=rows.device)

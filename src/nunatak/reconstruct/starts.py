@@ -26,8 +26,9 @@ from nunatak.reconstruct.state import Context, RunState
 from nunatak.volumes.agreement import aligned_correlation
 from nunatak.volumes.maps import radius_grid
 
-# Mean FSC from which two aligned maps are the same, and the radius below which they cannot be told apart.
-_SAME_MAP, _LEAST_RADIUS_PX = 0.6, 10
+SAME_MAP = 0.6
+"""Mean FSC from which two aligned maps are the same (docs/decisions/0009)."""
+_LEAST_RADIUS_PX = 10
 # Of the radius that starts end with: up to there they are compared after the first round.
 _COMPARED = 0.7
 
@@ -123,13 +124,18 @@ def agreement(first: ConsensusState, second: ConsensusState, radius_px: int, gro
     return float(curve[radius_px // 3 :].mean())
 
 
+def compared_radius(context: Context) -> int:
+    """Fourier radius up to which maps of starts are compared."""
+    return round(_COMPARED * context.consensus.radius_end_px)
+
+
 def open_pass(state: RunState, context: Context) -> RunState:
     """One more random start, given one round's updates and compared with those before it."""
     label = len(state.starts)
     generator = context.generator(19, label)
     start = random_start(context.polar, context.consensus, learning_rows(context), generator)
     start = _advanced(start, label, context)
-    radius = round(_COMPARED * context.consensus.radius_end_px)
+    radius = compared_radius(context)
     shared = [agreement(start, other, radius, context.cache.share) for other in state.starts]
     record = {**_record(start, label, context), "agreement": max(shared, default=0.0)}
     return replace(
@@ -142,7 +148,7 @@ def open_pass(state: RunState, context: Context) -> RunState:
 
 def agreed(state: RunState) -> bool:
     """Two starts have come to the same map from unrelated beginnings: no more of them are needed."""
-    return any(record.get("agreement", 0.0) > _SAME_MAP for record in state.history)
+    return any(record.get("agreement", 0.0) > SAME_MAP for record in state.history)
 
 
 def race_pass(state: RunState, context: Context) -> RunState:

@@ -21,12 +21,15 @@ from nunatak.io.atomic import write_text
 from nunatak.latent.landscape import Landscape
 from nunatak.reconstruct.consensus import ConsensusState
 from nunatak.reconstruct.model import Model
+from nunatak.reconstruct.molecules import Division
 from nunatak.reconstruct.state import Outcome, RunState
 from nunatak.runs.tensors import write_tensors
 from nunatak.search.candidates import Candidates
 from nunatak.volumes.wiener import FourierSums
 
-_KNOWN = {c.__name__: c for c in (RunState, ConsensusState, FourierSums, Model, Candidates, Landscape)}
+_KNOWN = {
+    c.__name__: c for c in (RunState, ConsensusState, FourierSums, Model, Candidates, Landscape, Division)
+}
 SCHEMA = 1
 
 

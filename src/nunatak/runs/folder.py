@@ -23,7 +23,7 @@ from nunatak.io.star import write_particles_star
 from nunatak.particles.cache import ImageCache
 from nunatak.particles.dataset import Particles
 from nunatak.reconstruct.model import Model
-from nunatak.reconstruct.passes import LANDSCAPE
+from nunatak.reconstruct.passes import CLASSES, LANDSCAPE
 from nunatak.reconstruct.state import Outcome, RunState
 from nunatak.runs.curved import stored_landscape
 from nunatak.runs.job import JobConfig
@@ -119,8 +119,8 @@ def write_particle_files(
     added["rlnRandomSubset"] = model.halves.numpy() + 1
     if state.confidence is not None:
         added["nunatakPoseConfidence"] = np.round(state.confidence.numpy().astype(np.float64), 6)
-    if "classes" in state.kept:
-        added["rlnClassNumber"] = state.kept["classes"].numpy() + 1
+    if CLASSES in state.kept:
+        added["rlnClassNumber"] = state.kept[CLASSES].numpy() + 1
     if state.junk is not None:
         added["nunatakJunk"] = np.round(state.junk.numpy().astype(np.float64), 6)
     write_particles_star(folder / "particles.star", table, added)

@@ -35,6 +35,10 @@ def counted(state: RunState) -> str:
         return (
             " The particles do not differ beyond noise, pose and contrast, as far as two halves of them tell."
         )
+    chosen = next((r for r in reversed(state.history) if r.get("molecules", 1) > 1), None)
+    if chosen is not None:
+        shares = ", ".join(f"{100 * share:.0f} %" for share in chosen["populations"])
+        return f" The particles are {chosen['molecules']} different molecules: {shares}."
     dimensions = "one dimension" if found == 1 else f"{found} dimensions"
     return f" Two halves of the particles agree on {dimensions} of difference between them."
 

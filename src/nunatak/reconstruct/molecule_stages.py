@@ -135,9 +135,8 @@ def choose_pass(state: RunState, context: Context) -> RunState:
     kept = {name: value for name, value in state.kept.items() if name != GROUPS}
     if len(starts) > 1:
         states = state.oriented
-        radius = start_radius(context)
         sorted_out, owner = _sorted_out(starts, state.kept[GROUPS]["division"], states, context)
-        evidence = [_explained(model, radius, context) for model in (states, sorted_out)]
+        evidence = _explained(states, True, context), _explained(sorted_out, False, context)
         history |= {"evidence_of_states": evidence[0], "evidence_of_molecules": evidence[1]}
         if evidence[1] > evidence[0] + BETTER_NATS:
             history["molecules"] = len(starts)
@@ -242,26 +241,26 @@ def _choices(
     return start, torch.cat([owner, label])
 
 
-def _explained(model: Model, radius_px: int, context: Context) -> float:
+def _explained(model: Model, free: bool, context: Context) -> float:
     """Mean log evidence of held-out images, poses refined, with maps that none of them has part in.
 
     Maps that an image is in explain some of its noise, at any pose; more of it, the more maps there are.
+
+    Parameters
+    ----------
+    free : bool
+        Latents are states' and found with the poses; false: they are molecules' and known.
     """
     held = molecules.held_out(context) & context.sound
-    reach = min(radius_px + 2, context.limit_px)
+    radius = start_radius(context)
+    reach = min(radius + 2, context.limit_px)
     learning = replace(model, sound=context.sound & ~held)
     made = maximize(learning, context.cache, reach, context.mask_fraction, True)
-    free = not _at_corners(model)
     stay = torch.zeros(1, 3, device=context.device)
     # Filtered maps are a little weak: free latents make up for that, held ones only with contrast.
     prior = replace(local_prior(context, 3.0, latent=free), scale_sd=max(context.config.contrast_sd, 0.2))
-    plan = SearchPlan(min(radius_px, made.radius_px), stay, 2, prior)
+    plan = SearchPlan(min(radius, made.radius_px), stay, 2, prior)
     return float(expect(made, context.cache, plan)[0].log_evidence[held].mean())
-
-
-def _at_corners(model: Model) -> bool:
-    """Whether the latents are known: of molecules, not of states."""
-    return not bool(model.covariances.any())
 
 
 def refine_molecules_pass(state: RunState, context: Context) -> RunState:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ from nunatak.reconstruct.passes import CLASSES, COUNTED, finish_pass, scattered
 from nunatak.reconstruct.recipes import ab_initio
 from nunatak.reconstruct.starts import compared_radius
 from nunatak.reconstruct.state import Context, RunState
+from nunatak.runs.checkpoint import load_checkpoint, save_checkpoint
 from nunatak.simulate.config import SimulationConfig
 from nunatak.simulate.dataset import simulate_particles
 from nunatak.volumes.alignment import Motion, move_maps
@@ -217,3 +219,16 @@ def test_only_many_dimensions_are_looked_at() -> None:
     assert may_be_several(many)
     names = [stage.name for stage in ab_initio(EngineConfig(most_molecules=1)).stages]
     assert "which molecules there are" not in names
+
+
+def test_a_run_that_is_stopped_while_it_sorts_goes_on(tmp_path: Path) -> None:
+    context, _ = two_molecules()
+    state = RunState(kept={COUNTED: 6, GROUPS: divided_by(true_starts(), context)})
+    save_checkpoint(tmp_path, state, 1.0)
+    loaded = load_checkpoint(tmp_path)
+    assert loaded is not None
+    found, expected = loaded[0].kept[GROUPS], state.kept[GROUPS]
+    assert torch.equal(found["division"].evidence, expected["division"].evidence)
+    assert torch.equal(found["division"].pose_rows, expected["division"].pose_rows)
+    assert torch.equal(found["starts"][1].maps, expected["starts"][1].maps)
+    assert some_is_doubtful(loaded[0])

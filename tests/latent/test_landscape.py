@@ -8,6 +8,7 @@ import torch
 from scipy.stats import spearmanr
 
 from nunatak.latent.landscape import WIDTH_IN_NOISE, landscape_of
+from nunatak.latent.landscape_posterior import placed
 from nunatak.latent.subspace import LatentPosterior, whitening_gauge
 
 COUNT = 3000
@@ -89,7 +90,7 @@ def test_images_that_say_nothing_leave_the_priors() -> None:
     _, posterior = white_arc()
     landscape = landscape_of(posterior, 4, draw())
     nothing = torch.zeros(2, 4), torch.zeros(2, 4, 4), torch.zeros(2, 4)
-    functions, latents = landscape.placed(*nothing)
+    functions, latents = placed(landscape, *nothing)
     assert float(functions.means.abs().max()) < 0.1
     assert float((functions.covariances.diagonal(dim1=1, dim2=2) - 1).abs().max()) < 0.15
     assert float(latents.means.abs().max()) < 0.3
@@ -108,9 +109,71 @@ def test_sharp_images_are_placed_where_they_lie() -> None:
     # Compared with the maps elsewhere: the pull must lead to the right node whatever that place is.
     elsewhere = values + 0.2
     pull = torch.einsum("nij,nj->ni", information, values - elsewhere)
-    functions, latents = landscape.placed(elsewhere, information, pull)
+    functions, latents = placed(landscape, elsewhere, information, pull)
     assert torch.allclose(functions.means, values, atol=0.05)
     assert float((latents.means - nodes).norm(dim=1).median()) < 0.05
+
+
+def test_slopes_are_those_of_the_functions() -> None:
+    _, posterior = white_arc()
+    landscape = landscape_of(posterior, 6, draw())
+    nodes = landscape.nodes.double()
+    exact = replace(
+        landscape,
+        nodes=nodes,
+        metric=landscape.metric.double(),
+        combination=landscape.combination.double(),
+        offset=landscape.offset.double(),
+    )
+    step = 1e-5 * torch.eye(2, dtype=torch.float64)
+    differences = [(exact.functions(nodes + d) - exact.functions(nodes - d)) / 2e-5 for d in step]
+    torch.testing.assert_close(exact.slopes(), torch.stack(differences, 2), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(landscape.slopes().double(), exact.slopes(), rtol=1e-2, atol=1e-2)
+
+
+def test_sharp_images_are_placed_between_nodes_too() -> None:
+    """However sure an image is, where the nodes lie leaves no trace."""
+    _, posterior = white_arc()
+    landscape = landscape_of(posterior, 6, draw())
+    others = posterior.means[~torch.isin(posterior.means[:, 0], landscape.nodes[:, 0])]
+    values = landscape.functions(others)
+    count = values.shape[1]
+    information = 1e4 * torch.eye(count).expand(len(others), count, count)
+    functions, latents = placed(landscape, values, information, torch.zeros_like(values))
+    apart = torch.cdist(others, landscape.nodes).amin(1)
+    off = (latents.means - others).norm(dim=1)
+    assert float(off.median()) < 0.25 * float(apart.median())
+    assert float((functions.means - values).abs().median()) < 0.02
+    # Where the particle is and what is said of it lie equally far from the nearest node.
+    found_apart = torch.cdist(latents.means, landscape.nodes).amin(1)
+    assert 0.9 < float(found_apart.median() / apart.median()) < 1.1
+
+
+def test_the_posterior_is_that_of_a_fine_sum_over_the_latent() -> None:
+    """The closed form against every place of a fine grid, at images that are unsure over some nodes."""
+    _, posterior = white_arc()
+    landscape = landscape_of(posterior, 4, draw())
+    axis = torch.arange(-3.5, 3.5, 0.05)
+    places = torch.cartesian_prod(axis, axis)
+    kernel = torch.distributions.MultivariateNormal(torch.zeros(2), landscape.kernel())
+    weights = torch.exp(-0.5 * landscape.nodes.square().sum(1)) / landscape.density()
+    prior = sum(
+        w * kernel.log_prob(places - node).exp() for w, node in zip(weights, landscape.nodes, strict=True)
+    )
+    values = landscape.functions(places)
+    rows = torch.randperm(len(posterior.means), generator=draw(7))[:20]
+    there = landscape.functions(posterior.means[rows])
+    information = 30.0 * torch.eye(4).expand(20, 4, 4)
+    found = placed(landscape, there, information, torch.zeros_like(there))[1]
+    fit = -15.0 * torch.cdist(there, values).square()
+    share = torch.softmax(fit + prior.log(), 1)
+    means = share @ places
+    spread = (share @ places.square() - means.square()).sqrt()
+    error = (found.means - means).norm(dim=1) / spread.norm(dim=1)
+    assert float(error.median()) < 0.2
+    assert float(error.max()) < 1
+    ratio = found.covariances.diagonal(dim1=1, dim2=2).sqrt() / spread
+    assert 0.8 < float(ratio.median()) < 1.25
 
 
 def test_the_gauge_changes_no_function() -> None:

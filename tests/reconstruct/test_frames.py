@@ -13,7 +13,7 @@ from nunatak.geometry.rotations import geodesic_deg, random_rotations, rotation_
 from nunatak.projection.gridding import block_from_maps
 from nunatak.projection.operator import slice_block
 from nunatak.reconstruct.config import EngineConfig
-from nunatak.reconstruct.frames import States, group_states, reframed, still_frames
+from nunatak.reconstruct.frames import States, group_states, reframed, steady_motion, still_frames
 from nunatak.reconstruct.model import Model
 from nunatak.search.candidates import Candidates
 from nunatak.volumes.alignment import Motion, move_maps
@@ -61,6 +61,21 @@ def test_states_that_share_the_swing_are_brought_to_rest() -> None:
     assert float(before.max()) > 39.9
     assert float(apart.max()) < 6.0
     assert float(apart.median()) < 3.0
+
+
+def test_states_that_stayed_behind_are_brought_along() -> None:
+    """Of eleven states half are matched already, the others still share the swing: up to 20 degrees off."""
+    angles = torch.linspace(-40, 40, 11).tolist()
+    drift = torch.stack([about_z(0.5 * a) for a in angles])
+    drifted = move_maps(body_and_arm(angles), Motion(drift, torch.zeros(11, 3)))
+    matched = torch.stack([about_z(-0.5 * max(a, 0.0)) for a in angles])
+    found = steady_motion(states_of(drifted), Motion(matched, torch.zeros(11, 3)), 12)
+    before, after = (
+        geodesic_deg(total[:, None], total[None]) for total in (drift @ matched, drift @ found.rotations)
+    )
+    assert float(before.max()) > 19.9
+    assert float(after.max()) < 5.0
+    assert float(after.median()) < 2.5
 
 
 def test_states_that_share_a_frame_are_left_alone() -> None:

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from nunatak.latent.subspace import Gauge, LatentPosterior
-from nunatak.projection.slices import packed_products
 
 MOST_NODES = 1000
 """Places where particles lie; more resolve no more than the width does."""
 WIDTH_IN_NOISE = 2.0
 """Standard deviation of a node's kernel in units of the latents' noise: finer structure is not seen."""
 _WIDTH_IN_SPACING = 1.5
+_KERNEL_IN_SPACING = 1.5
 # A function that kernels of that width hold with less of its size is mostly noise of the nodes.
 _LEAST_SINGULAR = 0.3
 # Particles that the functions are found from.
@@ -59,50 +59,35 @@ class Landscape:
         parts = [self.memberships(some) @ self.combination for some in latents.split(LATENTS_AT_ONCE)]
         return torch.cat(parts) - self.offset
 
-    def placed(
-        self, values: Tensor, information: Tensor, pull: Tensor
-    ) -> tuple[LatentPosterior, LatentPosterior]:
-        """Posteriors over the nodes: of the functions, for maps, and of the latent, for all else.
+    def slopes(self) -> Tensor:
+        """(m, k, q) derivatives of the functions by the latent, at the nodes."""
+        places = self.nodes @ self.metric
+        parts = []
+        for some in self.nodes.split(LATENTS_AT_ONCE):
+            weights = self.memberships(some)
+            # Of a membership: itself times how far its node lies from the mean of all that are near.
+            tilted = torch.einsum("nm,mk,mq->nkq", weights, self.combination, places)
+            level, centre = weights @ self.combination, weights @ places
+            parts.append((tilted - level[:, :, None] * centre[:, None]) / self.width**2)
+        return torch.cat(parts) @ self.metric.T
 
-        The functions' prior is the particles' own density, as nodes are particles; the latent's is the
-        standard normal one of convention 10, to which nodes are weighed by the density (theory eq. 21).
+    def kernel(self) -> Tensor:
+        """(q, q) covariance of the particles around a node: wide enough that neighbours' kernels overlap."""
+        apart = torch.cdist(self.nodes @ self.metric, self.nodes @ self.metric)
+        nearest = apart.fill_diagonal_(float("inf")).amin(1).median() if len(apart) > 1 else self.width
+        root = torch.linalg.inv(self.metric)
+        return (_KERNEL_IN_SPACING * nearest) ** 2 / len(root) * (root.T @ root)
 
-        Parameters
-        ----------
-        values : (n, k) float32
-            The functions where the images were compared with the maps.
-        information : (n, k, k), pull : (n, k)
-            Of the log likelihood there: -d' I d / 2 + pull' d for a change d of the functions.
-        """
-        at_nodes = self.functions(self.nodes)
-        towards = pull + (information @ values[..., None])[..., 0]
-        quadratic = _packed(information) @ packed_products(at_nodes).T
-        fit = towards @ at_nodes.T - 0.5 * quadratic
-        density, between = self._spread()
-        normal = -0.5 * self.nodes.square().sum(1) - density.log()
-        latents = _moments_over(torch.softmax(fit + normal, 1), self.nodes)
-        return (
-            _moments_over(torch.softmax(fit, 1), at_nodes),
-            replace(latents, covariances=latents.covariances + between),
-        )
+    def density(self) -> Tensor:
+        """(m,) density of the particles at the nodes, up to a factor."""
+        apart = torch.cdist(self.nodes @ self.metric, self.nodes @ self.metric)
+        return torch.exp(-0.5 * (apart / self.width) ** 2).mean(1)
 
     def in_gauge(self, gauge: Gauge) -> Landscape:
         """The same landscape of latents in another gauge."""
         moved = gauge.latents(LatentPosterior(self.nodes, self.nodes.new_zeros(1, *self.metric.shape)))
         metric = torch.linalg.inv(gauge.transform).T @ self.metric
         return replace(self, nodes=moved.means, metric=metric)
-
-    def _spread(self) -> tuple[Tensor, Tensor]:
-        """(m,) density of the particles at the nodes, up to a factor, and (q, q) covariance between nodes.
-
-        An image that is sure of a node is not sure of where between it and its neighbours it lies.
-        """
-        count, dim = self.nodes.shape
-        apart = torch.cdist(self.nodes @ self.metric, self.nodes @ self.metric)
-        density = torch.exp(-0.5 * (apart / self.width) ** 2).mean(1)
-        nearest = apart.fill_diagonal_(float("inf")).amin(1).median() if count > 1 else apart.new_ones(())
-        root = torch.linalg.inv(self.metric)
-        return density, (0.25 * nearest**2 / dim) * (root.T @ root)
 
     def memberships(self, latents: Tensor) -> Tensor:
         """(n, m) weights of the nodes at (n, q) latents; each latent's add up to 1."""
@@ -141,23 +126,6 @@ def landscape_of(
     values_there = found.functions(means)
     scale = values_there.std(0).clamp(min=1e-12)
     return replace(found, combination=found.combination / scale, offset=values_there.mean(0) / scale)
-
-
-def _packed(matrices: Tensor) -> Tensor:
-    """(n, k (k + 1) / 2) of symmetric matrices: times packed products of x it is x' M x."""
-    row, column = torch.triu_indices(matrices.shape[1], matrices.shape[1], device=matrices.device)
-    return matrices[:, row, column] * torch.where(row == column, 1.0, 2.0)
-
-
-def _moments_over(weights: Tensor, points: Tensor) -> LatentPosterior:
-    """Mean and covariance of (m, d) points under (n, m) weights."""
-    means, dim = weights @ points, points.shape[1]
-    row, column = torch.triu_indices(dim, dim, device=points.device)
-    second = means.new_empty(len(means), dim, dim)
-    packed = weights @ packed_products(points)
-    second[:, row, column] = packed
-    second[:, column, row] = packed
-    return LatentPosterior(means, second - means[:, :, None] * means[:, None])
 
 
 def _moments(landscape: Landscape, means: Tensor) -> tuple[Tensor, Tensor]:

@@ -144,9 +144,9 @@ def slice_with_gradient(
 
 
 def packed_products(moments: Tensor) -> Tensor:
-    """(n, c (c + 1) / 2) products m_i m_j, i <= j, of (n, c): symmetric matrices are packed so throughout."""
-    row, column = torch.triu_indices(moments.shape[1], moments.shape[1], device=moments.device)
-    return moments[:, row] * moments[:, column]
+    """(..., c (c + 1) / 2) products m_i m_j, i <= j, of (..., c): so are symmetric matrices packed."""
+    row, column = torch.triu_indices(moments.shape[-1], moments.shape[-1], device=moments.device)
+    return moments[..., row] * moments[..., column]
 
 
 def insert_moments(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nunatak.geometry.rotations import geodesic_deg
 from nunatak.latent.landscape import Landscape, landscape_of
+from nunatak.latent.landscape_posterior import placed
 from nunatak.latent.subspace import LatentPosterior, whitening_gauge
 from nunatak.projection.gridding import block_from_maps
 from nunatak.reconstruct.memory import functions_that_fit
@@ -104,7 +105,7 @@ def _expect(
             search = LocalSearch(block, images_within(cache, rows, plan.radius_px), weights, plan.prior)
             start = replace(model.candidates[rows], rows=every[: len(rows)])
             own = search_from(search, start, plan).candidates
-            functions, latents = landscape.placed(own.latents, *search.information(own))
+            functions, latents = placed(landscape, own.latents, *search.information(own))
             at = functions.means, functions.covariances, latents.means, latents.covariances
             parts.append((rows, own.rotations, own.shifts_px, own.scales, *at))
             context.progress(sum(len(part[0]) for part in parts) * cache.share.size / len(cache))

@@ -6,11 +6,16 @@ import torch
 from torch import Tensor
 
 from nunatak.geometry.rotations import mean_rotation, rotation_from_vector, vector_from_rotation
-from nunatak.volumes.alignment import Motion
+from nunatak.volumes.alignment import Motion, move_maps
 
 # Of the weight of all groups: keeps directions in which the groups do not differ at zero.
 _RIDGE = 0.01
 _ITERATIONS = 20
+# Of all pairs of groups, those furthest apart: the larger part stands out where the rest has moved away.
+_FAR_PAIRS = 1 / 3
+_ASCENT_STEPS = 100
+# Voxels for a shift that changes a map about as much as a radian.
+_VOXELS_PER_RADIAN = 10.0
 
 
 def smooth_motion(centres: Tensor, shares: Tensor, motion: Motion) -> Motion:
@@ -31,8 +36,7 @@ def smooth_motion(centres: Tensor, shares: Tensor, motion: Motion) -> Motion:
         One per group.
     """
     like = motion.rotations
-    place = centres.double() - centres.double().mean(0)
-    place = place / place.std().clamp(min=1e-12)
+    place = _places(centres.double())
     features = torch.cat([torch.ones_like(place[:, :1]), place], 1)
     weights = shares.double()
     turns = motion.rotations.double()
@@ -54,3 +58,53 @@ def _robust_fit(features: Tensor, values: Tensor, shares: Tensor) -> Tensor:
         residual = (fitted - values)[:, :3].norm(dim=1)
         weights = shares / (residual / residual.median().clamp(min=1e-6)).clamp(min=1)
     return fitted
+
+
+def _places(centres: Tensor) -> Tensor:
+    """(k, q) centres from their mean, in units of their spread."""
+    place = centres - centres.mean(0)
+    return place / place.std().clamp(min=1e-12)
+
+
+def still_motion(maps: Tensor, centres: Tensor, shares: Tensor, motion: Motion) -> Motion:
+    """Motions in which states that are far apart correlate best, moved by an affine function of the centres.
+
+    States near each other are told apart by little, and correlate best in a frame that shares their motion;
+    those far apart do so where the larger of their parts coincides (docs/decisions/0008). Quasi-Newton ascent
+    (L-BFGS, Liu & Nocedal 1989) of the mean correlation of the furthest third of all pairs.
+
+    Parameters
+    ----------
+    maps : (k, d, d, d) float32
+        Whitened maps, on a box large enough that interpolation takes nothing from them.
+    centres : (k, q), shares : (k,)
+        As for smooth_motion.
+    motion : Motion
+        Where to begin, in voxels of the maps.
+    """
+    place = _places(centres).to(maps)
+    apart = torch.cdist(place, place)
+    upper = torch.triu(torch.ones_like(apart, dtype=torch.bool), 1)
+    far = upper & (apart >= torch.quantile(apart[upper], 1 - _FAR_PAIRS))
+    weights = torch.where(far, shares[:, None] * shares[None], 0.0).to(maps)
+    slopes = maps.new_zeros(place.shape[1], 6, requires_grad=True)
+    ascent = torch.optim.LBFGS([slopes], max_iter=_ASCENT_STEPS, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        ascent.zero_grad()
+        moved = move_maps(maps, _tilted(motion, place, slopes)).flatten(1)
+        moved = moved / moved.norm(dim=1, keepdim=True).clamp(min=1e-30)
+        lost = -(weights * (moved @ moved.T)).sum() / weights.sum()
+        torch.autograd.backward(lost)
+        return lost
+
+    with torch.enable_grad():
+        ascent.step(loss)
+    return _tilted(motion, place, slopes.detach())
+
+
+def _tilted(motion: Motion, place: Tensor, slopes: Tensor) -> Motion:
+    """Motions after turns and shifts that are linear in the places."""
+    more = place @ slopes
+    turned = rotation_from_vector(more[:, :3]) @ motion.rotations
+    return Motion(turned, motion.shifts_px + _VOXELS_PER_RADIAN * more[:, 3:])

@@ -18,7 +18,7 @@ from torch import Tensor
 from nunatak.core.collective import ALONE, Group
 from nunatak.geometry.rotations import geodesic_deg
 from nunatak.geometry.so3_grid import rotation_grid
-from nunatak.reconstruct.frame_fit import smooth_motion
+from nunatak.reconstruct.frame_fit import smooth_motion, still_motion
 from nunatak.reconstruct.memory import LEAST_IN_A_GROUP
 from nunatak.reconstruct.model import (
     Model,
@@ -48,6 +48,7 @@ _WIDEST_DEG = 70.0
 # A frame is changed where it lets so much more of the molecule stand still, and turns by so much.
 _LEAST_GAIN, _LEAST_TURN_DEG = 0.05, 8.0
 _PAIRS = 3
+_BOX_FOR_TURNS = 1.2
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,18 @@ def still_frames(states: States, radius_px: int, group: Group = ALONE) -> Motion
     return Motion(found.rotations, found.shifts_px * (states.maps.shape[-1] / fine.shape[-1]))
 
 
+def steady_motion(states: States, motion: Motion, radius_px: int) -> Motion:
+    """The motion of states into one frame as an affine function of where they lie."""
+    motion = smooth_motion(states.centres, states.shares, motion)
+    # Trilinear interpolation takes much from the finest that a tight box holds, and so from every turn.
+    box = working_box(round(_BOX_FOR_TURNS * radius_px))
+    maps = whitened(change_box(states.maps, box), radius_px, full_correlation(states.correlation))
+    ratio = box / states.maps.shape[-1]
+    start = Motion(motion.rotations, motion.shifts_px * ratio)
+    found = still_motion(maps, states.centres, states.shares, start)
+    return Motion(found.rotations, found.shifts_px / ratio)
+
+
 def _matched_to_still(
     maps: Tensor, shares: Tensor, motion: Motion, members: list[int], tried: tuple[Tensor | None, Group]
 ) -> Motion:
@@ -224,7 +237,7 @@ def frame_pass(state: RunState, context: Context) -> RunState:
     states = group_states(model, context, radius)
     motion = None if states is None else still_frames(states, radius, context.cache.share)
     if states is not None and motion is not None and len(states.maps) >= 2 * (1 + model.latent_dim):
-        motion = smooth_motion(states.centres, states.shares, motion)
+        motion = context.cache.share.agreed(steady_motion(states, motion, radius))
     record = {"radius_px": radius, "frame_turn_deg": 0.0}
     if states is not None and motion is not None:
         widest = geodesic_deg(motion.rotations[:, None], motion.rotations[None]).max()

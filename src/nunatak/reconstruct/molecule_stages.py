@@ -23,6 +23,7 @@ from nunatak.reconstruct.dimensions import SPARE
 from nunatak.reconstruct.model import Model, SearchPlan, expect, images_within, maximize, search_from
 from nunatak.reconstruct.orient import local_prior, start_radius
 from nunatak.reconstruct.passes import CLASSES, COUNTED, refined
+from nunatak.reconstruct.pseudosymmetry import pseudosymmetry_pass, told_apart
 from nunatak.reconstruct.second_look import best_of_rows
 from nunatak.reconstruct.stages import Stage
 from nunatak.reconstruct.state import Context, RunState
@@ -291,6 +292,9 @@ def several_molecules(config: EngineConfig) -> tuple[Stage, ...]:
         cost=cost,
         applies=some_is_doubtful,
     )
+    alike = Stage(
+        "orientations that look alike", pseudosymmetry_pass, 8, told_apart, cost, applies=are_several
+    )
     refine = Stage("refining the molecules", refine_molecules_pass, 6, cost=cost, applies=are_several)
     starts, sort, choose = (replace(stage, applies=may_be_several) for stage in stages)
-    return starts, sort, dissolve, choose, refine
+    return starts, sort, dissolve, choose, alike, refine

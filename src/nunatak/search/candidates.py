@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -87,6 +88,12 @@ def without_deviation(rotations: Tensor, shifts_px: Tensor) -> Candidates:
     count, device = len(rotations), rotations.device
     ones, none = torch.ones(count, device=device), torch.zeros(count, 0, device=device)
     return Candidates(rotations, shifts_px, ones, none, torch.arange(count, device=device))
+
+
+def concatenated(parts: Sequence[Candidates]) -> Candidates:
+    """Candidates one after the other."""
+    names = ("rotations", "shifts_px", "scales", "latents", "rows")
+    return Candidates(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
 @dataclass(frozen=True)

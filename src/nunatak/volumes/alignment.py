@@ -95,8 +95,10 @@ def best_shifts(reference: Tensor, maps: Tensor, reach_px: int) -> tuple[Tensor,
     return high / maps.flatten(1).norm(dim=1).clamp(min=1e-30), shift.to(maps.dtype)
 
 
-def _matched(reference: Tensor, volume: Tensor, rotations: Tensor, group: Group) -> tuple[Motion, float]:
-    """Of several rotations of a map the one that correlates best with a reference, at its best shift."""
+def matches(
+    reference: Tensor, volume: Tensor, rotations: Tensor, group: Group = ALONE
+) -> tuple[Tensor, Tensor]:
+    """(r,) correlations of a map with a reference after each rotation, at its best shift d, (r, 3)."""
     reach, share = max(2, volume.shape[-1] // 6), group.share_of(len(rotations))
     scores, shifts = [volume.new_zeros(0)], [volume.new_zeros(0, 3)]
     for part in rotations[slice(*share.bounds)].split(max(1, VOXELS_AT_ONCE // volume.numel())):
@@ -104,7 +106,12 @@ def _matched(reference: Tensor, volume: Tensor, rotations: Tensor, group: Group)
         score, shift = best_shifts(reference, turned, reach)
         scores.append(score)
         shifts.append(shift)
-    every, shift = share.joined((torch.cat(scores), torch.cat(shifts)))
+    return share.joined((torch.cat(scores), torch.cat(shifts)))
+
+
+def _matched(reference: Tensor, volume: Tensor, rotations: Tensor, group: Group) -> tuple[Motion, float]:
+    """Of several rotations of a map the one that correlates best with a reference, at its best shift."""
+    every, shift = matches(reference, volume, rotations, group)
     best = int(every.argmax())
     rotation = rotations[best : best + 1]
     # turned(x - d) = V(Q x - Q d)

@@ -9,7 +9,7 @@ import torch
 from nunatak.core.fourier import fourier_map, half_plane, real_map
 from nunatak.geometry.rotations import random_rotations
 from nunatak.projection.operator import Projector
-from nunatak.volumes.maps import change_box, radius_grid, soft_sphere, working_box
+from nunatak.volumes.maps import change_box, molecular_support, radius_grid, soft_sphere, working_box
 
 PAIRS = [(12, 20), (13, 20), (12, 21), (13, 21)]
 
@@ -82,3 +82,17 @@ def test_working_box_has_room_and_small_factors() -> None:
             while rest % prime == 0:
                 rest //= prime
         assert rest == 1
+
+
+def test_the_support_holds_what_one_particle_in_ten_has_and_no_solvent() -> None:
+    box = 24
+    mean = 0.01 * torch.randn(box, box, box, generator=torch.Generator().manual_seed(0))
+    mean[8:16, 8:16, 8:16] += 1.0
+    mean[10:14, 10:14, 17:20] += 0.1
+    support = molecular_support(mean)
+    assert float(support[8:16, 8:16, 8:16].min()) == 1
+    assert float(support[10:14, 10:14, 17:20].min()) == 1
+    # Two voxels around are inside or at the edge, everything further away is not.
+    assert float(support[:, :, :6].max()) == 0
+    assert float(support[:, :, 22:].max()) == 0
+    assert float(support.mean()) < 0.15

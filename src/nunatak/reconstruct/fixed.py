@@ -11,7 +11,13 @@ from nunatak.core.errors import InputError
 from nunatak.geometry.poses import Poses
 from nunatak.reconstruct.model import Model, SearchPlan, expect, maximize, noise_from_residuals
 from nunatak.reconstruct.orient import pure_noise_objective
-from nunatak.reconstruct.passes import finish_radius, latent_dim, scattered, with_gauge
+from nunatak.reconstruct.passes import (
+    differing_in_the_molecule,
+    finish_radius,
+    latent_dim,
+    scattered,
+    with_gauge,
+)
 from nunatak.reconstruct.state import Context, RunState
 from nunatak.search.candidates import without_deviation
 from nunatak.search.local import LocalPrior
@@ -73,7 +79,8 @@ def fixed_grow_pass(state: RunState, context: Context) -> RunState:
     low = max(4, min(12, context.limit_px))
     half_way = context.config.grow_passes // 2
     radius = low if state.passes < half_way else max(low, finish_radius(model, context))
-    model = with_gauge(maximize(model, context.cache, radius, context.mask_fraction, True))
+    grown = maximize(model, context.cache, radius, context.mask_fraction, True)
+    model = with_gauge(differing_in_the_molecule(grown) if radius == low else grown)
     moved, _ = expect(model, context.cache, SearchPlan(radius, _STAY, 0, LocalPrior(pose=False)))
     evidence = float(moved.log_evidence.mean()) + pure_noise_objective(context, moved.noise_variance, radius)
     record = {"radius_px": radius, "log_evidence": evidence}

@@ -33,7 +33,7 @@ from nunatak.reconstruct.second_look import look_again
 from nunatak.reconstruct.state import Context, Outcome, RunState
 from nunatak.search.local import LocalPrior
 from nunatak.volumes.fsc import first_shell_below, resolution_A
-from nunatak.volumes.maps import working_box
+from nunatak.volumes.maps import molecular_support, working_box
 
 COUNTED = "dimensions"
 """Name under which a state keeps the number of latent dimensions that were found."""
@@ -162,13 +162,21 @@ def latent_dim(state: RunState, context: Context) -> int:
     return int(state.kept.get(COUNTED, context.config.latents))
 
 
+def differing_in_the_molecule(model: Model) -> Model:
+    """The model with components that are zero in the solvent, whose noise is most of what they would hold."""
+    maps = model.maps.clone()
+    maps[:, 1:] *= molecular_support(maps[:, 0].mean(0))
+    return replace(model, maps=maps)
+
+
 def grow_pass(state: RunState, context: Context) -> RunState:
     """One pass of the subspace at held poses and low radius: a step of a power iteration on the residuals."""
     model = state.oriented
     radius = max(4, min(round(0.6 * start_radius(context)), context.limit_px))
     if state.passes == 0:
         model = scattered(model, latent_dim(state, context), context)
-    model = with_gauge(maximize(model, context.cache, radius, context.mask_fraction, True))
+    grown = maximize(model, context.cache, radius, context.mask_fraction, True)
+    model = with_gauge(differing_in_the_molecule(grown))
     plan = SearchPlan(radius, _STAY, 0, LocalPrior(pose=False))
     moved, _, evidence = _step(replace(state, model=model), context, plan)
     return _record(state, replace(moved, noise_variance=model.noise_variance), 0.0, evidence, context)

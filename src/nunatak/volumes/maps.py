@@ -6,10 +6,13 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool3d, max_pool3d
 
 from nunatak.core.device import CPU
 from nunatak.core.fourier import fourier_map, real_map
 
+# Of the mean map's highest density: what one particle in ten has, or where one in ten has its arm.
+_SUPPORT_FROM = 0.06
 
 @lru_cache(maxsize=16)
 def radius_grid(box_px: int, device: torch.device = CPU) -> Tensor:
@@ -22,6 +25,18 @@ def soft_sphere(box_px: int, radius_px: float, edge_px: float = 3.0, device: tor
     """(d, d, d) mask: 1 inside the radius, a raised cosine down to 0 over the edge."""
     outside = ((radius_grid(box_px, device) - radius_px) / edge_px).clamp(0, 1)
     return 0.5 + 0.5 * torch.cos(torch.pi * outside)
+
+
+def molecular_support(mean: Tensor) -> Tensor:
+    """(d, d, d) 0 to 1: where a molecule is, parts that few particles have and one voxel around it included.
+
+    Parameters
+    ----------
+    mean : (d, d, d) float32
+        Mean map of all states, at a resolution of a few voxels.
+    """
+    inside = (mean > _SUPPORT_FROM * mean.max()).to(mean)[None, None]
+    return avg_pool3d(max_pool3d(inside, 3, 1, 1), 3, 1, 1)[0, 0]
 
 
 def change_box(maps: Tensor, box_px: int) -> Tensor:

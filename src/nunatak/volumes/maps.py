@@ -14,6 +14,7 @@ from nunatak.core.fourier import fourier_map, real_map
 # Of the mean map's highest density: what one particle in ten has, or where one in ten has its arm.
 _SUPPORT_FROM = 0.06
 
+
 @lru_cache(maxsize=16)
 def radius_grid(box_px: int, device: torch.device = CPU) -> Tensor:
     """(d, d, d) distance in voxels from the origin at voxel d // 2."""

@@ -125,7 +125,9 @@ def landscape_of(
     found = replace(plain, combination=combination.float(), offset=means.new_zeros(kept))
     values_there = found.functions(means)
     scale = values_there.std(0).clamp(min=1e-12)
-    return replace(found, combination=found.combination / scale, offset=values_there.mean(0) / scale)
+    # Contiguous, as a checkpoint gives it back: products of another layout round differently.
+    combination = (found.combination / scale).contiguous()
+    return replace(found, combination=combination, offset=values_there.mean(0) / scale)
 
 
 def _moments(landscape: Landscape, means: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,6 +20,7 @@ MOST_NODES = 1000
 WIDTH_IN_NOISE = 2.0
 """Standard deviation of a node's kernel in units of the latents' noise: finer structure is not seen."""
 _WIDTH_IN_SPACING = 1.5
+# Of the distance between neighbouring nodes, over all directions together.
 _KERNEL_IN_SPACING = 1.5
 # A function that kernels of that width hold with less of its size is mostly noise of the nodes.
 _LEAST_SINGULAR = 0.3

@@ -103,7 +103,7 @@ def pseudosymmetry_pass(state: RunState, context: Context) -> RunState:
     """Tell apart orientations that look alike, in the classes where any particle still changes over."""
     labels, radius = state.kept[CLASSES], min(start_radius(context) + _FINER_PX, context.limit_px)
     model = maximize(state.oriented, context.cache, radius, context.mask_fraction, False)
-    classes = state.kept[ALIKE] if state.passes else tuple(range(int(labels.max()) + 1))
+    classes = state.kept[ALIKE] if state.passes else tuple(labels.unique().tolist())
     mean = model.maps.mean(0)
     motions = {}
     for k in classes:

@@ -24,7 +24,7 @@ from nunatak.reconstruct.passes import finish_radius
 from nunatak.reconstruct.solving import correlation_ridge
 from nunatak.search.local import LocalPrior
 from nunatak.volumes.fsc import first_shell_below, shell_correlation
-from nunatak.volumes.maps import change_box, soft_sphere
+from nunatak.volumes.maps import change_box, radius_grid, soft_sphere
 from nunatak.volumes.wiener import block_shells, empty_sums, solve_blocks
 
 STAY = torch.zeros(1, 3)
@@ -201,3 +201,18 @@ def test_last_maps_reach_as_far_as_half_sets_agree_not_as_far_as_the_maps_at_han
     fallen = first_shell_below(far.correlation[0], 0.143)
     assert fallen > 4 + 8  # what the maps at hand and the margin alone would allow
     assert finish_radius(short, context) == min(fallen + 8, context.limit_px)
+
+
+def test_filtered_components_are_zero_in_the_solvent_and_compared_ones_are_not() -> None:
+    cache, truth = small_set(300, 24, 0.5)
+    context = small_context(cache)
+    model = true_model(context, truth, 8, 1)
+    latents = torch.randn(300, 1, generator=torch.Generator().manual_seed(0))
+    model = replace(model, candidates=replace(model.candidates, latents=latents))
+    filtered = maximize(model, cache, 8, 0.48, True).maps[0]
+    plain = maximize(model, cache, 8, 0.48, True, (0, 0)).maps[0]
+    box = filtered.shape[-1]
+    solvent = (radius_grid(box) > 0.42 * box) & (radius_grid(box) < 0.46 * box)
+    assert float((filtered[1][solvent] == 0).float().mean()) > 0.9
+    assert float(filtered[0][solvent].abs().max()) > 0
+    assert float(plain[1][solvent].abs().min()) > 0

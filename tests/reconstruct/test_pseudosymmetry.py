@@ -6,7 +6,8 @@ from dataclasses import replace
 from functools import lru_cache
 
 import torch
-from _small_runs import small_context, small_set, true_model
+from _made_images import blobs, images_of
+from _small_runs import small_set
 from torch import Tensor
 
 from nunatak.core.collective import ALONE
@@ -30,26 +31,12 @@ def two_alike() -> Tensor:
     generator = torch.Generator().manual_seed(4)
     part = torch.randn(14, 3, generator=generator) * 2.0 + torch.tensor([4.5, 0.0, 0.0])
     knob = torch.tensor([[8.0, 2.5, 1.0], [8.5, -1.0, -1.5], [6.0, 4.0, 0.0]])
-    axis = torch.arange(BOX, dtype=torch.float32) - BOX // 2
-    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
-    points = torch.stack([x, y, z], -1)
-    centres = torch.cat([part, part @ TURN.T, knob])
-    return torch.exp(-((points[..., None, :] - centres) ** 2).sum(-1) / 3.4).sum(-1)
+    return blobs(torch.cat([part, part @ TURN.T, knob]), 1.7**0.5, BOX)
 
 
-def images_of(volume: Tensor, strength: float) -> tuple[Context, Model]:
+def in_noise(volume: Tensor, strength: float) -> tuple[Context, Model]:
     """A set of images of a map in noise, and the model of true poses."""
-    noise, truth = small_set(COUNT, BOX, 0.0)
-    block = block_from_maps(volume[None], RADIUS)
-    inside = noise.plane.count_within(RADIUS)
-    seen = slice_block(block, truth.rotations, noise.plane.frequencies[:inside])[..., 0]
-    seen = strength * seen / seen[:, 1:].abs().square().mean().sqrt()
-    samples = noise.samples.clone()
-    samples[:, :inside] += noise.transfer[:, :inside] * seen
-    context = small_context(replace(noise, samples=samples), radius_end_px=8)
-    model = true_model(context, truth, RADIUS)
-    own = replace(model.candidates, shifts_px=torch.zeros(COUNT, 2))
-    return context, replace(model, candidates=own, noise_variance=small_context(noise).noise_variance)
+    return images_of(volume[None], torch.ones(COUNT, 1), strength, RADIUS, radius_end_px=8)
 
 
 def half_turned(model: Model, part: float) -> tuple[Model, Tensor]:
@@ -100,7 +87,7 @@ def test_a_turned_pose_sees_the_same_of_a_symmetric_map() -> None:
 
 def test_half_turned_images_turn_back() -> None:
     """A third is wrong: a map on which hardly anything distinguishes the parts, and images that do."""
-    context, right = images_of(two_alike(), 6.0)
+    context, right = in_noise(two_alike(), 6.0)
     begun, wrong = half_turned(right, 1 / 3)
     begun = maximize(begun, context.cache, RADIUS, context.mask_fraction, True)
     state = RunState(model=begun, kept={CLASSES: torch.zeros(COUNT, dtype=torch.long)})
@@ -116,7 +103,7 @@ def test_half_turned_images_turn_back() -> None:
 def test_an_even_molecule_stays_as_it_is() -> None:
     """Without the knob neither orientation is better: nothing drifts away, and no pose is lost."""
     even = two_alike() + two_alike().flip(1, 2).roll((1, 1), (1, 2))
-    context, right = images_of(even, 6.0)
+    context, right = in_noise(even, 6.0)
     begun = maximize(right, context.cache, RADIUS, context.mask_fraction, True)
     state = RunState(model=begun, kept={CLASSES: torch.zeros(COUNT, dtype=torch.long)})
     found = pseudosymmetry_pass(state, context)

@@ -9,7 +9,14 @@ import torch
 from nunatak.core.fourier import fourier_map, half_plane, real_map
 from nunatak.geometry.rotations import random_rotations
 from nunatak.projection.operator import Projector
-from nunatak.volumes.maps import change_box, molecular_support, radius_grid, soft_sphere, working_box
+from nunatak.volumes.maps import (
+    change_box,
+    density_of_all,
+    molecular_support,
+    radius_grid,
+    soft_sphere,
+    working_box,
+)
 
 PAIRS = [(12, 20), (13, 20), (12, 21), (13, 21)]
 
@@ -96,3 +103,19 @@ def test_the_support_holds_what_one_particle_in_ten_has_and_no_solvent() -> None
     assert float(support[:, :, :6].max()) == 0
     assert float(support[:, :, 22:].max()) == 0
     assert float(support.mean()) < 0.15
+
+
+def test_a_part_that_one_particle_in_a_hundred_has_counts_as_a_tenth() -> None:
+    """A share p of white latents: p of it is in the mean, (p - p^2)^1/2 in the component."""
+    box, share = 32, 0.01
+    body = soft_sphere(box, 6.0)
+    part = soft_sphere(box, 3.0).roll(11, 2)
+    maps = torch.stack([body + share * part, (share - share**2) ** 0.5 * part])
+    density = density_of_all(maps)
+    assert float(density[16, 16, 27]) == pytest.approx(0.1, abs=0.02)
+    assert float(molecular_support(density)[16, 16, 27]) == 1
+    assert float(molecular_support(maps[0])[16, 16, 27]) == 0
+
+
+def test_no_map_fits_in_any_box() -> None:
+    assert change_box(torch.zeros(0, 8, 8, 8), 12).shape == (0, 12, 12, 12)

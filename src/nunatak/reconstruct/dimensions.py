@@ -7,6 +7,7 @@ contrast take are left out, for they are found twice as well (theory eq. 19; doc
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,7 @@ from nunatak.core.fourier import fourier_map, real_map
 from nunatak.latent.subspace import LatentPosterior, whitening_gauge
 from nunatak.reconstruct.model import Model, SearchPlan, expect, maximize
 from nunatak.reconstruct.orient import start_radius
-from nunatak.reconstruct.passes import COUNTED, scattered
+from nunatak.reconstruct.passes import COUNTED, differing_in_the_molecule, scattered
 from nunatak.reconstruct.state import Context, RunState
 from nunatak.search.local import LocalPrior
 from nunatak.volumes.maps import radius_grid
@@ -48,16 +49,9 @@ def count_pass(state: RunState, context: Context) -> RunState:
     """How many dimensions both half-sets find, and so how many latents there are to be."""
     model, most = state.oriented, context.config.most_latents
     radius = max(4, min(round(0.6 * start_radius(context)), context.limit_px))
-    grown = scattered(model, min(most, max(1, len(context.cache) // 20)), context)
-    plan = SearchPlan(radius, torch.zeros(1, 3, device=context.device), 0, _PRIOR)
-    correlations = context.noise_variance.new_zeros(most)
-    for done in range(_PASSES):
-        grown = by_halves(maximize(grown, context.cache, radius, context.mask_fraction, False, (0, 0)))
-        correlations = shared_directions(grown.maps, radius)
-        if done + 1 < _PASSES:
-            moved, _ = expect(grown, context.cache, plan)
-            grown = replace(moved, noise_variance=grown.noise_variance)
-        context.progress((done + 1) / _PASSES)
+    start = scattered(model, min(most, max(1, len(context.cache) // 20)), context)
+    grown = grown_by_halves(start, _PASSES, radius, None, context, context.progress)
+    correlations = shared_directions(grown.maps, radius)
     found = int((correlations > LEAST_CORRELATION).sum())
     latents = min(found + SPARE, most) if found else 0
     record: dict[str, Any] = {
@@ -66,6 +60,32 @@ def count_pass(state: RunState, context: Context) -> RunState:
         "shared_directions": [round(float(c), 3) for c in correlations],
     }
     return replace(state, kept={**state.kept, COUNTED: latents}, history=(*state.history, record))
+
+
+def grown_by_halves(
+    model: Model,
+    passes: int,
+    radius_px: int,
+    least_density: float | None,
+    context: Context,
+    progress: Callable[[float], None] = lambda done: None,
+) -> Model:
+    """The model after passes at held poses in which each half-set finds a subspace of its own; maps as found.
+
+    Parameters
+    ----------
+    least_density : float or None
+        Of the mean's highest; components are zero where the molecule is not denser. None lets them be.
+    """
+    plan = SearchPlan(radius_px, torch.zeros(1, 3, device=context.device), 0, _PRIOR)
+    for done in range(passes):
+        made = by_halves(maximize(model, context.cache, radius_px, context.mask_fraction, False, (0, 0)))
+        if least_density is not None:
+            made = differing_in_the_molecule(made, least_density)
+        moved, _ = expect(made, context.cache, plan)
+        model = replace(moved, noise_variance=made.noise_variance)
+        progress((done + 1) / passes)
+    return model
 
 
 def by_halves(model: Model) -> Model:
@@ -91,14 +111,32 @@ def shared_directions(maps: Tensor, radius_px: int) -> Tensor:
     maps : (2, 1 + q, d, d, d)
         Mean and components of each half-set.
     """
-    inside = radius_grid(maps.shape[-1], maps.device) <= radius_px
-    within = real_map(fourier_map(maps) * inside)
-    nuisance = real_map(fourier_map(nuisance_maps(within[:, 0].mean(0), radius_px)) * inside)
-    known = torch.linalg.qr(nuisance.flatten(1).T)[0]
+    first, second = free_directions(maps, radius_px)
+    return torch.linalg.svdvals(first.T @ second)
+
+
+def free_directions(maps: Tensor, radius_px: int, known: Tensor | None = None) -> list[Tensor]:
+    """(d^3, q) orthonormal directions of each half-set's components, without nuisance ones; zeros for lost.
+
+    Parameters
+    ----------
+    known : (k, d, d, d) float32
+        Other directions to do without.
+    """
+    low = low_passed(maps, radius_px)
+    left_out = low_passed(nuisance_maps(low[:, 0].mean(0), radius_px), radius_px)
+    if known is not None:
+        left_out = torch.cat([left_out, low_passed(known, radius_px)])
+    outside = torch.linalg.qr(left_out.flatten(1).T)[0]
     bases = []
-    for components in within[:, 1:].flatten(2):
+    for components in low[:, 1:].flatten(2):
         basis = torch.linalg.qr(components.T)[0]
-        free, size, _ = torch.linalg.svd(basis - known @ (known.T @ basis), full_matrices=False)
+        free, size, _ = torch.linalg.svd(basis - outside @ (outside.T @ basis), full_matrices=False)
         # A direction that is a nuisance leaves rounding errors, and those of two halves can agree.
         bases.append(free * (size > LEAST_FREE))
-    return torch.linalg.svdvals(bases[0].T @ bases[1])
+    return bases
+
+
+def low_passed(maps: Tensor, radius_px: int) -> Tensor:
+    """Maps without what lies beyond a Fourier radius."""
+    return real_map(fourier_map(maps) * (radius_grid(maps.shape[-1], maps.device) <= radius_px))

@@ -71,14 +71,20 @@ def given_poses_pass(state: RunState, context: Context) -> RunState:
     return replace(state, model=model, pose_change_deg=0.0, history=(*state.history, record))
 
 
-def fixed_grow_pass(state: RunState, context: Context) -> RunState:
-    """One pass of the subspace at the given poses; the radius opens up to where the half-sets agree."""
-    model = state.oriented
-    if state.passes == 0:
+def fixed_grow_pass(state: RunState, context: Context, done: int = 0) -> RunState:
+    """One pass of the subspace at the given poses; the radius opens up to where the half-sets agree.
+
+    Parameters
+    ----------
+    done : int
+        Passes of this kind before this stage.
+    """
+    model, number = state.oriented, done + state.passes
+    if number == 0:
         model = scattered(model, latent_dim(state, context), context)
     low = max(4, min(12, context.limit_px))
     half_way = context.config.grow_passes // 2
-    radius = low if state.passes < half_way else max(low, finish_radius(model, context))
+    radius = low if number < half_way else max(low, finish_radius(model, context))
     grown = maximize(model, context.cache, radius, context.mask_fraction, True)
     model = with_gauge(differing_in_the_molecule(grown) if radius == low else grown)
     moved, _ = expect(model, context.cache, SearchPlan(radius, _STAY, 0, LocalPrior(pose=False)))

@@ -19,7 +19,7 @@ from nunatak.search.candidates import LATENT, Candidates, ImageSamples
 from nunatak.search.local import LocalFit, LocalPrior, LocalSearch, best_of, neighbours
 from nunatak.volumes.fsc import shell_correlation
 from nunatak.volumes.local_filter import locally_filtered
-from nunatak.volumes.maps import soft_sphere, working_box
+from nunatak.volumes.maps import density_of_all, molecular_support, soft_sphere, working_box
 from nunatak.volumes.wiener import FourierSums, empty_sums
 
 
@@ -237,6 +237,8 @@ def with_maps(
 ) -> Model:
     """The model with the maps that the half-sets' sums give, and the FSC between these.
 
+    Filtered components are zero where no particle has density.
+
     Parameters
     ----------
     grid : (int, float)
@@ -265,6 +267,8 @@ def with_maps(
         powers = torch.full((first.channels, 1, 1, 1), filter_powers[1], device=device)
         powers[0] = filter_powers[0]
         maps = locally_filtered(maps, halves, radius_px, joined, powers, group).mul_(mask)
+        # What differs is of molecules, and most of the box is solvent.
+        maps[:, 1:] *= molecular_support(density_of_all(maps.mean(0)))
     return replace(model, maps=maps, radius_px=radius_px, correlation=correlation)
 
 

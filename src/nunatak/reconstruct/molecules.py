@@ -8,7 +8,7 @@ map has learnt from as well without it (theory eq. 22, docs/decisions/0020).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -78,11 +78,21 @@ def held_out(context: Context) -> Tensor:
 
 
 def groups_of(latents: Tensor, most: int, seed: int) -> Tensor:
-    """(n,) labels of Gaussian groups in a latent space."""
+    """(n,) labels of Gaussian groups in a latent space, as many as asked for."""
+    return _grouped(latents, (most,), seed).argmax(1)
+
+
+def likeliest_groups(latents: Tensor, most: int, seed: int) -> Tensor:
+    """(n, k) probabilities of Gaussian groups in a latent space, of the number that the BIC prefers."""
+    return _grouped(latents, range(1, most + 1), seed)
+
+
+def _grouped(latents: Tensor, numbers: Iterable[int], seed: int) -> Tensor:
     points = latents.double().cpu().numpy()
-    some = np.random.default_rng(seed).permutation(len(points))[:_GROUPED]
-    mixture = GaussianMixture(most, n_init=_GROUP_TRIES, random_state=seed).fit(points[some])
-    return torch.from_numpy(np.asarray(mixture.predict(points))).to(latents.device)
+    some = points[np.random.default_rng(seed).permutation(len(points))[:_GROUPED]]
+    fits = [GaussianMixture(k, n_init=_GROUP_TRIES, random_state=seed).fit(some) for k in numbers]
+    best = min(fits, key=lambda fit: fit.bic(some)) if len(fits) > 1 else fits[0]
+    return torch.from_numpy(np.asarray(best.predict_proba(points))).to(latents)
 
 
 def started(members: Tensor, label: int, context: Context) -> ConsensusState | None:

@@ -12,14 +12,17 @@ from nunatak.reconstruct.curve import curve_pass, states_pass
 from nunatak.reconstruct.dimensions import count_pass, is_flexible, is_rigid
 from nunatak.reconstruct.fixed import fixed_grow_pass, given_poses_pass
 from nunatak.reconstruct.frames import frame_pass
+from nunatak.reconstruct.group_dimensions import group_dimensions_pass, have_added
 from nunatak.reconstruct.molecule_stages import are_several
 from nunatak.reconstruct.orient import orient_pass
 from nunatak.reconstruct.stages import Stage
 from nunatak.reconstruct.starts import agreed, decided, open_pass, race_length, race_pass
-from nunatak.reconstruct.state import RunState
+from nunatak.reconstruct.state import Context, RunState
 
 # The passes that look around: then there is a model of the states to look again with.
 _BEFORE_THE_SECOND_LOOK = 5
+# Of latents with the components that groups have added.
+_PASSES_WITH_GROUPS = 3
 
 
 def random_starts(config: EngineConfig) -> tuple[Stage, ...]:
@@ -73,6 +76,29 @@ def joint_subspace(config: EngineConfig) -> tuple[Stage, ...]:
 def _joint_cost(config: EngineConfig) -> tuple[float, int]:
     """Cost of a joint pass, and how many of them come before the second look."""
     return 1 + 0.2 * config.latents, min(config.joint_passes, _BEFORE_THE_SECOND_LOOK)
+
+
+def dimensions_of_groups(config: EngineConfig) -> tuple[Stage, ...]:
+    """Dimensions that only particles of like latents show, where dimensions are counted."""
+    cost, first = _joint_cost(config)
+    return _with_groups(config, partial(passes.joint_pass, done=first), cost)
+
+
+def held_dimensions_of_groups(config: EngineConfig) -> tuple[Stage, ...]:
+    """The same at poses that stay as they are."""
+    return _with_groups(config, partial(fixed_grow_pass, done=config.grow_passes), 1.0)
+
+
+def _with_groups(
+    config: EngineConfig, advance: Callable[[RunState, Context], RunState], cost: float
+) -> tuple[Stage, ...]:
+    if not config.counts_latents:
+        return ()
+    applies = _applies(config)
+    return (
+        Stage("dimensions within groups", group_dimensions_pass, 1, cost=4 * cost, applies=applies),
+        Stage("latents with them", advance, _PASSES_WITH_GROUPS, cost=cost, applies=have_added),
+    )
 
 
 def states_of_one(config: EngineConfig) -> tuple[Stage, ...]:

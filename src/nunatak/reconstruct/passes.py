@@ -33,7 +33,7 @@ from nunatak.reconstruct.second_look import look_again
 from nunatak.reconstruct.state import Context, Outcome, RunState
 from nunatak.search.local import LocalPrior
 from nunatak.volumes.fsc import first_shell_below, resolution_A
-from nunatak.volumes.maps import molecular_support, working_box
+from nunatak.volumes.maps import SUPPORT_FROM, molecular_support, working_box
 
 COUNTED = "dimensions"
 """Name under which a state keeps the number of latent dimensions that were found."""
@@ -162,10 +162,10 @@ def latent_dim(state: RunState, context: Context) -> int:
     return int(state.kept.get(COUNTED, context.config.latents))
 
 
-def differing_in_the_molecule(model: Model) -> Model:
+def differing_in_the_molecule(model: Model, least_density: float = SUPPORT_FROM) -> Model:
     """The model with components that are zero in the solvent, whose noise is most of what they would hold."""
     maps = model.maps.clone()
-    maps[:, 1:] *= molecular_support(maps[:, 0].mean(0))
+    maps[:, 1:] *= molecular_support(maps[:, 0].mean(0), least_density)
     return replace(model, maps=maps)
 
 

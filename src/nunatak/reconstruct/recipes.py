@@ -20,6 +20,7 @@ NUNATAK = Recipe(
         parts.local_refinement,
         parts.joint_subspace,
         several_molecules,
+        parts.dimensions_of_groups,
         parts.states_of_one,
         parts.curved_landscape,
         parts.final_maps,
@@ -30,7 +31,13 @@ FIXED_POSES = Recipe(
     "fixed-poses",
     "latents in closed form, maps (default where poses are given)",
     PoseSource.GIVEN,
-    (parts.given_poses, parts.held_subspace, parts.curved_landscape, parts.final_maps),
+    (
+        parts.given_poses,
+        parts.held_subspace,
+        parts.held_dimensions_of_groups,
+        parts.curved_landscape,
+        parts.final_maps,
+    ),
     shared=True,
 )
 

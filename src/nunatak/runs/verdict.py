@@ -39,6 +39,7 @@ def counted(state: RunState) -> str:
     if chosen is not None:
         shares = ", ".join(f"{100 * share:.0f} %" for share in chosen["populations"])
         return f" The particles are {chosen['molecules']} different molecules: {shares}."
+    found += sum(r.get("added", 0) for r in state.history)
     dimensions = "one dimension" if found == 1 else f"{found} dimensions"
     return f" Two halves of the particles agree on {dimensions} of difference between them."
 

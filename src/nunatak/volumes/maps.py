@@ -11,8 +11,9 @@ from torch.nn.functional import avg_pool3d, max_pool3d
 from nunatak.core.device import CPU
 from nunatak.core.fourier import fourier_map, real_map
 
-# Of the mean map's highest density: what one particle in ten has, or where one in ten has its arm.
-_SUPPORT_FROM = 0.06
+_COARSE_RADIUS_PX = 12
+SUPPORT_FROM = 0.06
+"""Of a mean map's highest density: what one particle in ten has, or where one in ten has its arm."""
 
 
 @lru_cache(maxsize=16)
@@ -28,15 +29,31 @@ def soft_sphere(box_px: int, radius_px: float, edge_px: float = 3.0, device: tor
     return 0.5 + 0.5 * torch.cos(torch.pi * outside)
 
 
-def molecular_support(mean: Tensor) -> Tensor:
+def density_of_all(maps: Tensor) -> Tensor:
+    """(d, d, d) root mean square over all particles of their density, at a resolution of some voxels.
+
+    A part that one particle in a hundred has is a tenth as dense here, and a hundredth in the mean.
+
+    Parameters
+    ----------
+    maps : (1 + q, d, d, d) float32
+        Mean and components of white latents.
+    """
+    low = real_map(fourier_map(maps) * (radius_grid(maps.shape[-1], maps.device) <= _COARSE_RADIUS_PX))
+    return low.square().sum(0).sqrt()
+
+
+def molecular_support(density: Tensor, least: float = SUPPORT_FROM) -> Tensor:
     """(d, d, d) 0 to 1: where a molecule is, parts that few particles have and one voxel around it included.
 
     Parameters
     ----------
-    mean : (d, d, d) float32
-        Mean map of all states, at a resolution of a few voxels.
+    density : (d, d, d) float32
+        Of all states, at a resolution of a few voxels.
+    least : float
+        Density that counts, of the highest.
     """
-    inside = (mean > _SUPPORT_FROM * mean.max()).to(mean)[None, None]
+    inside = (density > least * density.max()).to(density)[None, None]
     return avg_pool3d(max_pool3d(inside, 3, 1, 1), 3, 1, 1)[0, 0]
 
 
@@ -48,8 +65,10 @@ def change_box(maps: Tensor, box_px: int) -> Tensor:
     old = maps.shape[-1]
     if old == box_px:
         return maps
-    flat = maps.reshape(-1, old, old, old)
-    out = torch.stack([_change_one(one, box_px) for one in flat])
+    flat = maps.flatten(0, -4) if maps.ndim > 3 else maps[None]
+    out = maps.new_empty(len(flat), box_px, box_px, box_px)
+    for place, one in zip(out, flat, strict=True):
+        place.copy_(_change_one(one, box_px))
     return out.view(*maps.shape[:-3], box_px, box_px, box_px)
 
 

@@ -12,7 +12,7 @@ from nunatak.volumes.alignment import Motion, move_maps
 _RIDGE = 0.01
 _ITERATIONS = 20
 # Of all pairs of groups, those furthest apart: the larger part stands out where the rest has moved away.
-_FAR_PAIRS = 1 / 3
+_FAR_PAIRS = 0.05
 _ASCENT_STEPS = 100
 # Voxels for a shift that changes a map about as much as a radian.
 _VOXELS_PER_RADIAN = 10.0
@@ -71,7 +71,7 @@ def still_motion(maps: Tensor, centres: Tensor, shares: Tensor, motion: Motion) 
 
     States near each other are told apart by little, and correlate best in a frame that shares their motion;
     those far apart do so where the larger of their parts coincides (docs/decisions/0008). Quasi-Newton ascent
-    (L-BFGS, Liu & Nocedal 1989) of the mean correlation of the furthest third of all pairs.
+    (L-BFGS, Liu & Nocedal 1989) of the mean correlation of the furthest twentieth of all pairs.
 
     Parameters
     ----------

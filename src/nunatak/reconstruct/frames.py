@@ -175,15 +175,27 @@ def still_frames(states: States, radius_px: int, group: Group = ALONE) -> Motion
 
 
 def steady_motion(states: States, motion: Motion, radius_px: int) -> Motion:
-    """The motion of states into one frame as an affine function of where they lie."""
-    motion = smooth_motion(states.centres, states.shares, motion)
+    """The motion of states into one frame, at a constant rate along the latent that changes the map most.
+
+    With more latents, or bent functions of one, the ends follow what they are free to and end further off.
+    """
+    along = ranks(states.centres[:, 0], states.shares)[:, None]
+    motion = smooth_motion(along, states.shares, motion)
     # Trilinear interpolation takes much from the finest that a tight box holds, and so from every turn.
     box = working_box(round(_BOX_FOR_TURNS * radius_px))
     maps = whitened(change_box(states.maps, box), radius_px, full_correlation(states.correlation))
     ratio = box / states.maps.shape[-1]
     start = Motion(motion.rotations, motion.shifts_px * ratio)
-    found = still_motion(maps, states.centres, states.shares, start)
+    found = still_motion(maps, along, states.shares, start)
     return Motion(found.rotations, found.shifts_px / ratio)
+
+
+def ranks(values: Tensor, shares: Tensor) -> Tensor:
+    """(k,) part of the particles in groups of lower value, and half of those in the group itself."""
+    order = values.argsort()
+    below = torch.empty_like(shares)
+    below[order] = shares[order].cumsum(0) - 0.5 * shares[order]
+    return below
 
 
 def _matched_to_still(

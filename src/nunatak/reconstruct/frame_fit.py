@@ -18,8 +18,8 @@ _ASCENT_STEPS = 100
 _VOXELS_PER_RADIAN = 10.0
 
 
-def smooth_motion(centres: Tensor, shares: Tensor, motion: Motion) -> Motion:
-    """Motions replaced by the affine function of the centres that fits them best, outliers weighing less.
+def smooth_motion(places: Tensor, shares: Tensor, motion: Motion) -> Motion:
+    """Motions replaced by the affine function of the places that fits them best, outliers weighing less.
 
     The frame of a run drifts steadily along a movement, but the images of a group were aligned to a model of
     few components, in which neighbouring states are one rigid shape: motions found group by group follow that
@@ -28,15 +28,15 @@ def smooth_motion(centres: Tensor, shares: Tensor, motion: Motion) -> Motion:
 
     Parameters
     ----------
-    centres : (k, q) float
-        Mean latent of each group, in units in which all directions count alike.
+    places : (k, q) float
+        Where each group lies, in units in which all directions count alike.
     shares : (k,) float
         Part of the particles in each.
     motion : Motion
         One per group.
     """
     like = motion.rotations
-    place = _places(centres.double())
+    place = _scaled(places.double())
     features = torch.cat([torch.ones_like(place[:, :1]), place], 1)
     weights = shares.double()
     turns = motion.rotations.double()
@@ -60,14 +60,14 @@ def _robust_fit(features: Tensor, values: Tensor, shares: Tensor) -> Tensor:
     return fitted
 
 
-def _places(centres: Tensor) -> Tensor:
-    """(k, q) centres from their mean, in units of their spread."""
-    place = centres - centres.mean(0)
+def _scaled(places: Tensor) -> Tensor:
+    """(k, q) places from their mean, in units of their spread."""
+    place = places - places.mean(0)
     return place / place.std().clamp(min=1e-12)
 
 
-def still_motion(maps: Tensor, centres: Tensor, shares: Tensor, motion: Motion) -> Motion:
-    """Motions in which states that are far apart correlate best, moved by an affine function of the centres.
+def still_motion(maps: Tensor, places: Tensor, shares: Tensor, motion: Motion) -> Motion:
+    """Motions in which states that are far apart correlate best, moved by an affine function of the places.
 
     States near each other are told apart by little, and correlate best in a frame that shares their motion;
     those far apart do so where the larger of their parts coincides (docs/decisions/0008). Quasi-Newton ascent
@@ -77,12 +77,12 @@ def still_motion(maps: Tensor, centres: Tensor, shares: Tensor, motion: Motion) 
     ----------
     maps : (k, d, d, d) float32
         Whitened maps, on a box large enough that interpolation takes nothing from them.
-    centres : (k, q), shares : (k,)
+    places : (k, q), shares : (k,)
         As for smooth_motion.
     motion : Motion
         Where to begin, in voxels of the maps.
     """
-    place = _places(centres).to(maps)
+    place = _scaled(places).to(maps)
     apart = torch.cdist(place, place)
     upper = torch.triu(torch.ones_like(apart, dtype=torch.bool), 1)
     far = upper & (apart >= torch.quantile(apart[upper], 1 - _FAR_PAIRS))

@@ -122,6 +122,12 @@ def test_pieces_of_a_path_are_no_groups() -> None:
     assert apart(shares) == []
 
 
+def test_groups_that_overlap_are_asked_as_one() -> None:
+    shares = torch.tensor([[0.6, 0.4, 0.0]] * 5 + [[0.3, 0.7, 0.0]] * 5 + [[0.0, 0.01, 0.99]] * 6)
+    found = [members.nonzero().flatten().tolist() for members in apart(shares)]
+    assert sorted(found) == [list(range(10)), list(range(10, 16))]
+
+
 def test_only_runs_that_count_their_dimensions_look_for_more() -> None:
     name = "dimensions within groups"
     context = of_two_groups(2.5, 1.0)[0]

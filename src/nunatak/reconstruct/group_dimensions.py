@@ -35,6 +35,8 @@ LEAST_MEMBERS = 1000
 """Fewer particles have shown nothing that a noise map would not."""
 LEAST_SURE = 0.95
 """Mean probability of the members of a group that lies apart: where a path was cut it was 0.9 at most."""
+MOST_OF_ALL = 0.9
+"""A larger part of the particles is not a group of them."""
 # Particles that are alike have all that most of them have.
 _LEAST_DENSITY = 0.15
 # Few dimensions, because few are left: noise of others slows the growth down.
@@ -68,18 +70,31 @@ def group_dimensions_pass(state: RunState, context: Context) -> RunState:
 
 
 def apart(shares: Tensor) -> list[Tensor]:
-    """The members, (n,) bool, of each group that lies apart from the others.
+    """The members, (n,) bool, of each set of groups that lies apart from the others.
 
-    A path that is cut into groups is followed by its landscape; what differs within such a group is the path.
+    Groups that overlap are put together, that with the least sure members first. The pieces of a path are one
+    set so, and a set of nearly all particles is left out: it has been counted.
 
     Parameters
     ----------
     shares : (n, k)
         Probabilities of the groups.
     """
-    sure, labels = shares.max(1)
-    groups = [labels == label for label in labels.unique()]
-    return [members for members in groups if float(sure[members].mean()) > LEAST_SURE]
+    while shares.shape[1] > 1:
+        labels = shares.argmax(1)
+        members = torch.nn.functional.one_hot(labels, shares.shape[1]).to(shares)
+        confusion = (members.T @ shares) / members.sum(0)[:, None].clamp(min=1)
+        least = int(confusion.diagonal().argmin())
+        if float(confusion[least, least]) > LEAST_SURE:
+            break
+        confusion[least, least] = -1.0
+        other = int(confusion[least].argmax())
+        shares = shares.clone()
+        shares[:, other] += shares[:, least]
+        shares = shares[:, torch.arange(shares.shape[1], device=shares.device) != least]
+    labels = shares.argmax(1)
+    sets = [labels == label for label in labels.unique()]
+    return [members for members in sets if float(members.float().mean()) < MOST_OF_ALL]
 
 
 def have_added(state: RunState) -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
 from scipy.stats import spearmanr
 
+from nunatak.latent import landscape
 from nunatak.latent.landscape import WIDTH_IN_NOISE, landscape_of
 from nunatak.latent.landscape_posterior import placed
 from nunatak.latent.subspace import LatentPosterior, whitening_gauge
@@ -76,6 +78,35 @@ def test_units_of_the_latents_change_no_function() -> None:
     expected = landscape_of(posterior, 4, draw()).functions(posterior.means)
     found = landscape_of(turned, 4, draw()).functions(turned.means)
     torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-2)
+
+
+def far_and_near_states() -> tuple[torch.Tensor, torch.Tensor, LatentPosterior]:
+    """Six states far apart in a plane, one of which is two that differ by 2.5 of the noise across it."""
+    generator = torch.Generator().manual_seed(4)
+    state = torch.randint(0, 6, (COUNT,), generator=generator)
+    angle = torch.pi / 3 * state
+    kind = torch.randint(0, 2, (COUNT,), generator=generator)
+    across = torch.where(state == 0, 2.5 * (kind - 0.5), torch.zeros(COUNT))
+    points = torch.stack([14 * torch.cos(angle), 14 * torch.sin(angle), across], 1)
+    noisy = points + torch.randn(COUNT, 3, generator=generator)
+    return state == 0, kind.float(), LatentPosterior(noisy, torch.eye(3).expand(COUNT, 3, 3).clone())
+
+
+def explained(posterior: LatentPosterior, asked: torch.Tensor, wanted: torch.Tensor) -> float:
+    """Share of the variance of something that five functions explain among some particles."""
+    values = landscape_of(posterior, 5, draw()).functions(posterior.means)[asked]
+    assert values.shape[1] == 5
+    design = torch.cat([torch.ones(len(values), 1), values], 1)
+    wanted = wanted[asked][:, None]
+    return 1 - float((wanted - design @ torch.linalg.pinv(design) @ wanted).var() / wanted.var())
+
+
+def test_functions_hold_every_direction_of_the_latents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The smoothest functions tell six states apart, and none within one; the latent itself explains 0.61."""
+    one, kind, posterior = far_and_near_states()
+    assert explained(posterior, one, kind) > 0.4
+    monkeypatch.setattr(landscape, "_with_directions", lambda found, *rest: found)
+    assert explained(posterior, one, kind) < 0.1
 
 
 def white_arc() -> tuple[torch.Tensor, LatentPosterior]:

@@ -24,6 +24,8 @@ _WIDTH_IN_SPACING = 1.5
 _KERNEL_IN_SPACING = 1.5
 # A function that kernels of that width hold with less of its size is mostly noise of the nodes.
 _LEAST_SINGULAR = 0.3
+# Part of a latent direction's variance that functions may leave out.
+_LEAST_LEFT = 0.3
 # Particles that the functions are found from.
 _SAMPLED = 20_000
 LATENTS_AT_ONCE = 4096
@@ -122,13 +124,47 @@ def landscape_of(
     kept = min(most_functions, int((values[1:] > _LEAST_SINGULAR).sum()))
     if not kept:
         return None
-    combination = vectors[:, 1 : kept + 1] / (held.sqrt()[:, None])
-    found = replace(plain, combination=combination.float(), offset=means.new_zeros(kept))
+    smooth = (vectors[:, 1 : kept + 1] / held.sqrt()[:, None]).float()
+    found = _with_directions(
+        replace(plain, combination=smooth, offset=means.new_zeros(kept)), means, most_functions
+    )
     values_there = found.functions(means)
     scale = values_there.std(0).clamp(min=1e-12)
     # Contiguous, as a checkpoint gives it back: products of another layout round differently.
     combination = (found.combination / scale).contiguous()
     return replace(found, combination=combination, offset=values_there.mean(0) / scale)
+
+
+def _with_directions(landscape: Landscape, latents: Tensor, most: int) -> Landscape:
+    """The landscape with directions of the latents that its functions do not hold, in place of the roughest.
+
+    The smoothest functions tell apart what lies far apart, some of it several times over, and may say
+    nothing of two states that differ by little.
+    """
+    plain = replace(
+        landscape, combination=landscape.nodes, offset=landscape.nodes.new_zeros(latents.shape[1])
+    )
+    linear = plain.functions(latents).double()
+    linear = linear - linear.mean(0)
+    total = linear.T @ linear
+    values = landscape.functions(latents).double()
+    root = torch.linalg.cholesky(total + 1e-9 * total.diagonal().mean() * torch.eye(len(total)).to(total))
+    whiten = torch.linalg.inv(root).T
+    for count in range(latents.shape[1] + 1):
+        smooth = min(values.shape[1], most - count)
+        if smooth < 1:
+            break
+        held = torch.cat([torch.ones_like(values[:, :1]), values[:, :smooth]], 1)
+        fitted = torch.linalg.lstsq(held, linear).solution
+        left = (linear - held @ fitted) @ whiten
+        parts, directions = torch.linalg.eigh(left.T @ left)
+        if int((parts > _LEAST_LEFT).sum()) <= count:
+            chosen = (whiten @ directions.flip(1)[:, :count]).to(latents)
+            rest = landscape.combination[:, :smooth] @ (fitted[1:].to(latents) @ chosen)
+            more = landscape.nodes @ chosen - rest
+            combination = torch.cat([landscape.combination[:, :smooth], more], 1)
+            return replace(landscape, combination=combination, offset=latents.new_zeros(smooth + count))
+    return landscape
 
 
 def _moments(landscape: Landscape, means: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,6 +19,7 @@ from nunatak.reconstruct.dimensions import (
     free_directions,
     grown_by_halves,
     low_passed,
+    shared_directions,
 )
 from nunatak.reconstruct.model import Model, SearchPlan, expect
 from nunatak.reconstruct.molecules import likeliest_groups
@@ -33,9 +34,13 @@ ADDED = "dimensions within groups"
 MOST_GROUPS = 8
 LEAST_MEMBERS = 1000
 """Fewer particles have shown nothing that a noise map would not."""
+LEAST_NEW = 0.3
+"""Correlation, without the components that there are, of a direction that they do not hold already."""
 LEAST_SURE = 0.95
 """Mean probability of the members of a group that lies apart: where a path was cut it was 0.9 at most."""
-MOST_OF_ALL = 0.9
+# So much of what a group's members are unsure of makes two groups one: a piece of a path has two neighbours.
+_MUCH_OF_THE_DOUBT = 0.25
+MOST_OF_ALL = 0.8
 """A larger part of the particles is not a group of them."""
 # Particles that are alike have all that most of them have.
 _LEAST_DENSITY = 0.15
@@ -72,29 +77,27 @@ def group_dimensions_pass(state: RunState, context: Context) -> RunState:
 def apart(shares: Tensor) -> list[Tensor]:
     """The members, (n,) bool, of each set of groups that lies apart from the others.
 
-    Groups that overlap are put together, that with the least sure members first. The pieces of a path are one
-    set so, and a set of nearly all particles is left out: it has been counted.
+    Groups with unsure members are put together with those that they overlap with. The pieces of a path are
+    one set so, and a set of nearly all particles is left out: it has been counted.
 
     Parameters
     ----------
     shares : (n, k)
         Probabilities of the groups.
     """
-    while shares.shape[1] > 1:
-        labels = shares.argmax(1)
-        members = torch.nn.functional.one_hot(labels, shares.shape[1]).to(shares)
-        confusion = (members.T @ shares) / members.sum(0)[:, None].clamp(min=1)
-        least = int(confusion.diagonal().argmin())
-        if float(confusion[least, least]) > LEAST_SURE:
-            break
-        confusion[least, least] = -1.0
-        other = int(confusion[least].argmax())
-        shares = shares.clone()
-        shares[:, other] += shares[:, least]
-        shares = shares[:, torch.arange(shares.shape[1], device=shares.device) != least]
+    count = shares.shape[1]
     labels = shares.argmax(1)
-    sets = [labels == label for label in labels.unique()]
-    return [members for members in sets if float(members.float().mean()) < MOST_OF_ALL]
+    members = torch.nn.functional.one_hot(labels, count).to(shares)
+    confusion = (members.T @ shares) / members.sum(0)[:, None].clamp(min=1)
+    unsure = 1 - confusion.diagonal()
+    others = confusion - confusion.diagonal().diag()
+    overlap = (others > _MUCH_OF_THE_DOUBT * unsure[:, None]) & (unsure > 1 - LEAST_SURE)[:, None]
+    together = overlap | overlap.T | torch.eye(count, dtype=torch.bool, device=shares.device)
+    for _ in range(count):  # whatever is reached over others
+        together = (together.to(shares) @ together.to(shares)) > 0
+    sets = together.to(torch.uint8).argmax(1)[labels]
+    found = [sets == number for number in sets.unique()]
+    return [one for one in found if float(one.float().mean()) < MOST_OF_ALL]
 
 
 def have_added(state: RunState) -> bool:
@@ -115,23 +118,24 @@ def directions_within(
     Returns
     -------
     (k, d, d, d) float32, as long as the particles' standard deviation along each; and the falling canonical
-    correlations between the half-sets
+    correlations between the half-sets, known components or not
     """
     grown = scattered(replace(model, sound=context.sound & members), _DIMENSIONS, context)
-    bases: list[Tensor] = []
-    for done in range(2):
+    shared = known.new_zeros(_DIMENSIONS)
+    for _ in range(2):
         grown = grown_by_halves(grown, _PASSES, radius_px, _LEAST_DENSITY, context)
-        bases = free_directions(grown.maps, radius_px, change_box(known, grown.maps.shape[-1]))
-        if not done and float(torch.linalg.matrix_norm(bases[0].T @ bases[1], 2)) < _PROMISING:
+        shared = shared_directions(grown.maps, radius_px)
+        if float(shared[0]) < _PROMISING:
             break
-    left, correlations, right = torch.linalg.svd(bases[0].T @ bases[1])
-    count = int((correlations > LEAST_CORRELATION).sum())
+    bases = free_directions(grown.maps, radius_px, change_box(known, grown.maps.shape[-1]))
+    left, new, right = torch.linalg.svd(bases[0].T @ bases[1])
+    count = min(int((shared > LEAST_CORRELATION).sum()), int((new > LEAST_NEW).sum()))
     both = torch.stack([bases[0] @ left[:, :count], bases[1] @ right[:count].T]).sum(0)
     both = both / both.norm(dim=0).clamp(min=1e-12)
     spread = torch.stack([maps.flatten(1) @ both for maps in low_passed(grown.maps, radius_px)[:, 1:]])
     length = spread.square().sum(1).mean(0).sqrt()
     found = (both * length).T.view(count, *grown.maps.shape[2:])
-    return change_box(found, known.shape[-1]), [round(float(c), 3) for c in correlations]
+    return change_box(found, known.shape[-1]), [round(float(c), 3) for c in shared]
 
 
 def with_components(model: Model, maps: Tensor, radius_px: int, context: Context) -> Model:

@@ -51,7 +51,7 @@ MADE_ON_THE_CPU = {
 }
 LEFT_THE_DEVICE = {
     ("reconstruct/frames.py", "group_states"): "k-means is scikit-learn's, once a run",
-    ("reconstruct/molecules.py", "groups_of"): "Gaussian groups are scikit-learn's, once a run",
+    ("reconstruct/molecules.py", "_grouped"): "Gaussian groups are scikit-learn's, once a run",
     ("particles/ingest.py", "read"): "row numbers, to find rows in a file",
     ("particles/stored.py", "__getitem__"): "row numbers, to find rows in a file",
     ("particles/stored.py", "write"): "to the disk",

@@ -11,6 +11,7 @@ from nunatak.volumes.alignment import (
     Motion,
     best_shifts,
     match,
+    matches,
     move_maps,
     no_motion,
     still_fraction,
@@ -86,3 +87,11 @@ def test_still_parts_are_where_maps_agree() -> None:
     assert max(at(centre @ turn(0, 0, 60.0)[0]) for centre in ARM[1:]) < 0.1
     assert 0.4 < still_fraction(states) < 0.95
     assert still_fraction(states[:1].repeat(3, 1, 1, 1)) > 0.99
+
+
+def test_a_process_without_rotations_of_its_own_matches_nothing() -> None:
+    """Two processes that share one rotation: one of them has none."""
+    volume = blobs(BODY)
+    scores, shifts = matches(volume, volume, turn(0.0, 0.0, 0.0)[:0])
+    assert scores.shape == (0,)
+    assert shifts.shape == (0, 3)

@@ -102,6 +102,8 @@ def matches(
     reach, share = max(2, volume.shape[-1] // 6), group.share_of(len(rotations))
     scores, shifts = [volume.new_zeros(0)], [volume.new_zeros(0, 3)]
     for part in rotations[slice(*share.bounds)].split(max(1, VOXELS_AT_ONCE // volume.numel())):
+        if not len(part):  # fewer rotations than processes
+            continue
         turned = move_maps(volume.expand(len(part), -1, -1, -1), Motion(part, part.new_zeros(len(part), 3)))
         score, shift = best_shifts(reference, turned, reach)
         scores.append(score)

@@ -88,6 +88,16 @@ def test_groups_that_are_alike_within_add_nothing() -> None:
     assert max(group["shared_directions"][0] for group in groups) < LEAST_CORRELATION - 0.02
 
 
+def test_a_small_set_is_not_divided(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many groups as are tried can be more than there are particles."""
+    context, model, *_ = of_two_groups(2.5, 1.0)
+    monkeypatch.setattr(group_dimensions, "LEAST_MEMBERS", COUNT + 1)
+    monkeypatch.delattr(group_dimensions, "likeliest_groups")
+    state = group_dimensions_pass(RunState(model=model, kept={COUNTED: 1}), context)
+    assert state.history[-1]["groups"] == []
+    assert state.kept[COUNTED] == 1
+
+
 def test_no_more_dimensions_than_a_run_may_have() -> None:
     context, model, *_ = of_two_groups(2.5, 1.0)
     full = replace(

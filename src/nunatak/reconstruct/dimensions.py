@@ -14,14 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nunatak.core.fourier import fourier_map, real_map
 from nunatak.latent.subspace import LatentPosterior, whitening_gauge
 from nunatak.reconstruct.model import Model, SearchPlan, expect, maximize
 from nunatak.reconstruct.orient import start_radius
 from nunatak.reconstruct.passes import COUNTED, differing_in_the_molecule, scattered
 from nunatak.reconstruct.state import Context, RunState
 from nunatak.search.local import LocalPrior
-from nunatak.volumes.maps import radius_grid
+from nunatak.volumes.maps import low_passed
 from nunatak.volumes.tangents import nuisance_maps
 
 LEAST_CORRELATION = 0.45
@@ -135,8 +134,3 @@ def free_directions(maps: Tensor, radius_px: int, known: Tensor | None = None) -
         # A direction that is a nuisance leaves rounding errors, and those of two halves can agree.
         bases.append(free * (size > LEAST_FREE))
     return bases
-
-
-def low_passed(maps: Tensor, radius_px: int) -> Tensor:
-    """Maps without what lies beyond a Fourier radius."""
-    return real_map(fourier_map(maps) * (radius_grid(maps.shape[-1], maps.device) <= radius_px))

@@ -18,7 +18,6 @@ from nunatak.reconstruct.dimensions import (
     LEAST_CORRELATION,
     free_directions,
     grown_by_halves,
-    low_passed,
     shared_directions,
 )
 from nunatak.reconstruct.model import Model, SearchPlan, expect
@@ -27,7 +26,7 @@ from nunatak.reconstruct.orient import start_radius
 from nunatak.reconstruct.passes import COUNTED, scattered
 from nunatak.reconstruct.state import Context, RunState
 from nunatak.search.local import LocalPrior
-from nunatak.volumes.maps import change_box
+from nunatak.volumes.maps import change_box, low_passed
 
 ADDED = "dimensions within groups"
 """Name under which a state keeps how many dimensions groups of latents have added."""

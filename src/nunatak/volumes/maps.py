@@ -29,6 +29,11 @@ def soft_sphere(box_px: int, radius_px: float, edge_px: float = 3.0, device: tor
     return 0.5 + 0.5 * torch.cos(torch.pi * outside)
 
 
+def low_passed(maps: Tensor, radius_px: int) -> Tensor:
+    """(..., d, d, d) maps without what lies beyond a Fourier radius."""
+    return real_map(fourier_map(maps) * (radius_grid(maps.shape[-1], maps.device) <= radius_px))
+
+
 def density_of_all(maps: Tensor) -> Tensor:
     """(d, d, d) root mean square over all particles of their density, at a resolution of some voxels.
 
@@ -39,8 +44,7 @@ def density_of_all(maps: Tensor) -> Tensor:
     maps : (1 + q, d, d, d) float32
         Mean and components of white latents.
     """
-    low = real_map(fourier_map(maps) * (radius_grid(maps.shape[-1], maps.device) <= _COARSE_RADIUS_PX))
-    return low.square().sum(0).sqrt()
+    return low_passed(maps, _COARSE_RADIUS_PX).square().sum(0).sqrt()
 
 
 def molecular_support(density: Tensor, least: float = SUPPORT_FROM) -> Tensor:

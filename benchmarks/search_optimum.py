@@ -6,8 +6,8 @@
 Every image is compared with every pose of a grid of 3.75 degrees with shifts, against a map made from other
 particles at their true poses; then branch and bound searches the same grid, and the hierarchical search
 refines to the same step. An evaluation is one pose (rotation and shift) compared with one image, at any
-radius. The hierarchical search's poses are counted as found when they lie within half a step and half a
-shift step of the optimum, since its cells are not nested in shift. Prints one JSON object.
+radius. All three end on the same poses: the levels of the hierarchical search halve rotation and shift until
+they are at the grid's own steps. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ from nunatak.search.branch_and_bound import BranchConfig, branch_and_bound_searc
 from nunatak.search.candidates import ImageSamples
 from nunatak.search.exhaustive import exhaustive_search
 from nunatak.search.hierarchical import HierarchicalConfig, hierarchical_search, polar_batch
-from nunatak.search.pose_grid import FoundPoses, PoseGrid
+from nunatak.search.pose_grid import FoundPoses, PoseGrid, coarsest_shift_step_px
+
+BASE_ORDER = 2
 
 
 def cut(cache: ImageCache, radius_px: int) -> ImageSamples:
@@ -57,18 +59,18 @@ def agreement(found: tuple[Tensor, Tensor], optimum: FoundPoses, grid: PoseGrid)
 
 
 def hierarchical_levels(grid: PoseGrid, l_start: int, radius_px: int, kept: int) -> HierarchicalConfig:
-    """From a grid of 30 degrees to the grid's own step, in rotations and in shifts."""
-    levels = grid.order - 1
-    # At order 1 the published rule gives t_n_grid trial shifts along each axis.
-    count = max(1, round(2 * grid.shift_extent_px / (grid.shift_step_px * 2**levels)))
+    """From the published grid of 15 degrees to the grid's own steps, in rotations and in shifts."""
+    levels = grid.order - BASE_ORDER
+    # The published rule gives t_n_grid 2^(base order - 1) trial shifts along each axis.
+    across = 2 * grid.shift_extent_px / (grid.shift_step_px * 2**levels)
     return HierarchicalConfig(
         l_start=l_start,
         l_end=radius_px,
         n_iter=levels,
         t_extent=grid.shift_extent_px,
-        t_n_grid=max(2, count),
+        t_n_grid=max(1, round(across / 2 ** (BASE_ORDER - 1))),
         n_kept_poses=kept,
-        base_healpy=1,
+        base_healpy=BASE_ORDER,
     )
 
 
@@ -80,11 +82,13 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
     rows = torch.arange(min(options.images, len(particles)))
     behind = torch.arange(len(rows), min(len(particles), len(rows) + options.map_images))
     used = behind if len(behind) else rows
-    cache, radius = cached(particles, rows), min(options.radius_px, (particles.box_px - 1) // 2)
-    maps = map_at_poses(cached(particles, used), truth[used], radius)
+    cpu = torch.device("cpu")
+    cache, radius = cached(particles, rows, cpu), min(options.radius_px, (particles.box_px - 1) // 2)
+    maps = map_at_poses(cached(particles, used, cpu), truth[used], radius)
     block, weights = block_from_maps(maps, radius), 2 / cache.background_power
     images = cut(cache, radius)
-    grid = PoseGrid(options.order, 2, options.shift_extent_px, options.shift_step_px)
+    coarsest = coarsest_shift_step_px(particles.box_px, options.l_start)
+    grid = PoseGrid(options.order, BASE_ORDER, options.shift_extent_px, options.shift_step_px, coarsest)
     began = time.perf_counter()
     optimum = exhaustive_search(block, images, weights, grid)
     exhaustive_s = time.perf_counter() - began
@@ -140,10 +144,10 @@ def main() -> None:
     made.add_argument("--map-images", type=int, default=3000, help="images for the map at true poses")
     made.add_argument("--order", type=int, default=4, help="HEALPix order of the grid; 4 is 3.75 degrees")
     made.add_argument("--radius-px", type=int, default=32)
-    made.add_argument("--l-start", type=int, default=12)
-    made.add_argument("--kept", type=int, default=8, help="poses that the hierarchical search keeps")
+    made.add_argument("--l-start", type=int, default=16)
+    made.add_argument("--kept", type=int, default=64, help="poses that the hierarchical search keeps")
     made.add_argument("--shift-extent-px", type=float, default=4.0)
-    made.add_argument("--shift-step-px", type=float, default=1.0)
+    made.add_argument("--shift-step-px", type=float, default=0.5)
     made.add_argument("--threads", type=int, default=2)
     made.add_argument("-o", "--output", help="write the JSON there too")
     options = made.parse_args()

@@ -12,10 +12,16 @@ from torch import Tensor
 from nunatak.core.errors import InputError
 from nunatak.geometry.rotations import geodesic_deg
 from nunatak.projection.operator import slice_block
-from nunatak.search.branch_and_bound import BranchConfig, BranchResult, Cells, branch_and_bound_search
+from nunatak.search.branch_and_bound import (
+    BranchConfig,
+    BranchResult,
+    Cells,
+    branch_and_bound_search,
+    children_of,
+)
 from nunatak.search.exhaustive import exhaustive_search
 from nunatak.search.hierarchical import row_samples
-from nunatak.search.pose_grid import FoundPoses, PoseGrid
+from nunatak.search.pose_grid import FoundPoses, PoseGrid, coarsest_shift_step_px
 
 BOX, RADIUS = 28, 12
 GRID = PoseGrid(order=3, base_order=1, shift_extent_px=2.0, shift_step_px=1.0)
@@ -51,6 +57,29 @@ def test_every_pose_lies_in_one_cell_of_each_level() -> None:
     assert float(fine.max()) >= GRID.shift_extent_px - GRID.shift_step_px / 2
     assert GRID.rotations(3).shape == (36864, 3, 3)
     assert PoseGrid(3, 2, 0.0).shifts_px(3).tolist() == [[0.0, 0.0]]
+
+
+def test_shift_cells_stay_as_small_as_the_root_radius_asks() -> None:
+    """A quarter turn of phase at most between a cell's centre and its edge; then only rotations divide."""
+    grid = PoseGrid(4, 2, 4.0, 1.0, coarsest_shift_step_px(64, 16))
+    assert [grid.shift_step_at(order) for order in (2, 3, 4)] == [2, 2, 1]
+    assert [grid.shifts_per_axis(order) for order in (2, 3, 4)] == [4, 4, 8]
+    assert [grid.shifts_divide(order) for order in (2, 3)] == [False, True]
+    root = Cells(torch.tensor([5]), torch.tensor([3]), torch.tensor([[1, 2]]))
+    children = children_of(root, grid, 2)
+    assert len(children) == 8
+    assert children.shift_cells.unique(dim=0).tolist() == [[1, 2]]
+    assert children_of(root, grid, 3).shift_cells.unique(dim=0).tolist() == [[2, 4], [2, 5], [3, 4], [3, 5]]
+
+
+def test_the_optimum_is_found_where_only_rotations_divide() -> None:
+    seen, grid = views(count=6), PoseGrid(3, 1, 2.0, 1.0, 1.0)
+    found = branch_and_bound_search(
+        seen.block, seen.images, seen.weights, BranchConfig(grid, l_start=6)
+    ).found
+    every = exhaustive_search(seen.block, seen.images, seen.weights, grid)
+    assert float(geodesic_deg(found.rotations, every.rotations).max()) < 0.05
+    assert torch.equal(found.shifts_px, every.shifts_px)
 
 
 def test_scores_are_log_likelihoods_against_noise() -> None:

@@ -39,7 +39,7 @@ from nunatak.search.exhaustive import exhaustive_search
 from nunatak.search.hierarchical import HierarchicalConfig, hierarchical_search, polar_batch
 from nunatak.search.local import LocalPrior
 from nunatak.search.marching import Schedule, frequency_march
-from nunatak.search.pose_grid import FoundPoses, PoseGrid
+from nunatak.search.pose_grid import FoundPoses, PoseGrid, coarsest_shift_step_px
 from nunatak.search.published import PUBLISHED_BOX_PX, PublishedParameters
 from nunatak.volumes.fsc import first_shell_below, resolution_A
 from nunatak.volumes.maps import change_box
@@ -80,7 +80,13 @@ def pose_grid(config: EngineConfig, box_px: int) -> PoseGrid:
     """The grid that a configuration asks for, in pixels of a box."""
     order = order_of(config.search_step_deg)
     unit = box_px / 64
-    return PoseGrid(order, min(2, order), config.shift_extent_px * unit, config.shift_step_px * unit)
+    return PoseGrid(
+        order,
+        min(2, order),
+        config.shift_extent_px * unit,
+        config.shift_step_px * unit,
+        coarsest_shift_step_px(box_px, config.l_start),
+    )
 
 
 def find_exhaustively(

@@ -143,15 +143,12 @@ class _Level:
     slices: Tensor | None
 
 
-def children_of(cells: Cells, grid: PoseGrid) -> Cells:
+def children_of(cells: Cells, grid: PoseGrid, order: int) -> Cells:
     """The cells of the next order that tile given ones: 8 rotations times 4 shifts, where shifts divide."""
     pixels, turns = child_cells(cells.pixels, cells.turns)
     corner = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]], device=pixels.device)
-    if grid.shift_extent_px <= 0:
-        corner = corner[:1]
-        shifts = cells.shift_cells[:, None] + corner
-    else:
-        shifts = 2 * cells.shift_cells[:, None] + corner
+    divide = grid.shifts_divide(order)
+    shifts = 2 * cells.shift_cells[:, None] + corner if divide else cells.shift_cells[:, None]
     shape = (len(cells), pixels.shape[1], shifts.shape[1])
     return Cells(
         pixels[:, :, None].expand(shape).flatten(),
@@ -270,8 +267,8 @@ def _dive(
 ) -> tuple[Tensor, Cells, int]:
     """Full score of the best pose below some cells, that pose, and how many poses it took."""
     taken, scores = 0, torch.empty(0, device=block.device)
-    for level in levels[1:]:
-        cells = children_of(cells, config.grid)
+    for coarser, level in pairwise(levels):
+        cells = children_of(cells, config.grid, coarser.order)
         scores = _score_cells(block, row, level, cells, config.grid)
         taken += len(cells)
         cells = cells[scores.topk(min(config.dives, len(cells))).indices]
@@ -299,7 +296,7 @@ def _search_image(
         counts.append((len(cells), len(kept)))
         cells = cells[kept]
         watch(row, level.order, cells)
-        cells = children_of(cells, config.grid)
+        cells = children_of(cells, config.grid, level.order)
         scores = _score_cells(block, row, deeper, cells, config.grid) if len(cells) else scores[:0]
     counts.append((len(cells), len(cells)))
     if len(cells) and scores.max() >= known:

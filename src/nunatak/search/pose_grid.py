@@ -20,7 +20,8 @@ class PoseGrid:
     """All poses of a grid, as the finest level of a tree of cells.
 
     A cell of an order is 8 rotation cells times 4 shift cells of the next (HEALPix pixels in four, psi and
-    both shifts in two), so that every pose of the grid lies in exactly one cell of each coarser order.
+    both shifts in two), so that every pose of the grid lies in exactly one cell of each coarser order. Where
+    shifts would be coarser than `shift_step_most_px` they stay as they are, and only rotations divide.
 
     Attributes
     ----------
@@ -30,12 +31,15 @@ class PoseGrid:
         Order of the tree's root, from whose frames psi is counted; at most `order`.
     shift_extent_px, shift_step_px : float
         The grid holds shifts up to at least the extent on either side, in pixels of the particles' box.
+    shift_step_most_px : float
+        Coarser orders have no wider steps than this, or the grid's own.
     """
 
     order: int = 3
     base_order: int = 2
     shift_extent_px: float = 4.5
     shift_step_px: float = 1.5
+    shift_step_most_px: float = math.inf
 
     def __post_init__(self) -> None:
         require(
@@ -50,14 +54,21 @@ class PoseGrid:
 
     def shift_step_at(self, order: int) -> float:
         """Spacing of the trial shifts of an order, in pixels."""
-        return self.shift_step_px * 2 ** (self.order - order)
+        step = self.shift_step_px
+        for _ in range(self.order - order):
+            step = 2 * step if 2 * step <= self.shift_step_most_px else step
+        return step
+
+    def shifts_divide(self, order: int) -> bool:
+        """Whether shift cells of an order are larger than those of the next."""
+        return self.shift_extent_px > 0 and self.shift_step_at(order) > self.shift_step_at(order + 1)
 
     def shifts_per_axis(self, order: int) -> int:
         """Trial shifts along each axis at an order; 1 at every order where the extent is zero."""
         if self.shift_extent_px <= 0:
             return 1
         root = math.ceil(2 * self.shift_extent_px / self.shift_step_at(self.base_order) - 1e-9)
-        return root * 2 ** (order - self.base_order)
+        return root * round(self.shift_step_at(self.base_order) / self.shift_step_at(order))
 
     @property
     def candidates(self) -> int:
@@ -76,6 +87,11 @@ class PoseGrid:
         count = self.shifts_per_axis(order)
         axis = (torch.arange(count, device=device) - (count - 1) / 2) * self.shift_step_at(order)
         return torch.cartesian_prod(axis, axis).view(-1, 2)
+
+
+def coarsest_shift_step_px(box_px: int, radius_px: int) -> float:
+    """Step beyond which a cell's centre says nothing of its edge: a quarter turn of phase at a radius."""
+    return box_px / (2 * radius_px)
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from nunatak.latent.landscape_posterior import placed
 from nunatak.latent.subspace import LatentPosterior, whitening_gauge
 from nunatak.projection.gridding import block_from_maps
 from nunatak.reconstruct.memory import functions_that_fit
-from nunatak.reconstruct.model import Model, SearchPlan, images_within, maximize, search_from
+from nunatak.reconstruct.model import Model, SearchPlan, expect, images_within, maximize, search_from
 from nunatak.reconstruct.orient import local_prior
-from nunatak.reconstruct.passes import LANDSCAPE, finish_radius, last_maps
+from nunatak.reconstruct.passes import LANDSCAPE, LAST_POWERS, finish_radius, last_maps, with_gauge
 from nunatak.reconstruct.state import Context, RunState
 from nunatak.search.candidates import Candidates
 from nunatak.search.local import LocalSearch
@@ -46,6 +46,10 @@ def _states(state: RunState, context: Context, radius_px: int) -> tuple[Landscap
     return landscape, LatentPosterior(values, values.new_zeros(len(values), count, count))
 
 
+def _without_states(state: RunState) -> dict[str, Any]:
+    return {name: value for name, value in state.kept.items() if name != STATES}
+
+
 def _curved(model: Model, functions: LatentPosterior) -> Model:
     """The model whose latents are the functions' values."""
     count = functions.means.shape[1]
@@ -69,11 +73,57 @@ def states_pass(state: RunState, context: Context) -> RunState:
         return state
     landscape, functions = found
     curved = maximize(_curved(model, functions), context.cache, reach, context.mask_fraction, False)
-    prior = local_prior(context, float(model.candidates.shifts_px.std()), latent=False)
-    held, stay = context.poses is not None, torch.zeros(1, 3, device=context.device)
-    plan = SearchPlan(reach, stay, 0 if held else _STEPS, replace(prior, pose=not held))
+    plan = _plan(model, context, reach, 0 if context.poses is not None else _STEPS, False)
     moved, functions, latents = _expect(curved, landscape, context, plan)
     change = float(geodesic_deg(model.candidates.rotations, moved.rotations).median())
+    record: dict[str, Any] = {"radius_px": reach, "pose_change_deg": change}
+    return _with_states(state, moved, (landscape, functions, latents), record)
+
+
+def latents_pass(state: RunState, context: Context) -> RunState:
+    """Where particles lie by maps of all of them: on a plane, then on a landscape of that; poses stay.
+
+    Maps of a half-set are of half as many images, so that what tells two states apart is twice as noisy in
+    them. From the plane, because a landscape of latents that a landscape has given gathers them into clumps.
+    """
+    linear = _on_a_plane(state.oriented, context)
+    state = replace(state, model=linear, kept=_without_states(state))
+    reach = finish_radius(linear, context)
+    found = _states(state, context, reach)
+    if found is None:
+        return replace(state, history=(*state.history, {"radius_px": reach}))
+    landscape, functions = found
+    curved = maximize(
+        _curved(linear, functions), context.cache, reach, context.mask_fraction, True, LAST_POWERS
+    )
+    moved, functions, latents = _expect(curved, landscape, context, _plan(linear, context, reach, 0, False))
+    return _with_states(state, moved, (landscape, functions, latents), {"radius_px": reach})
+
+
+def _on_a_plane(model: Model, context: Context) -> Model:
+    """The linear model of all particles, and latents by it at held poses."""
+    reach = finish_radius(model, context)
+    whole = maximize(model, context.cache, reach, context.mask_fraction, True, LAST_POWERS)
+    whole = with_gauge(whole)
+    plan = _plan(whole, context, reach, 0, True)
+    return with_gauge(expect(whole, context.cache, plan)[0])
+
+
+def _plan(model: Model, context: Context, radius_px: int, steps: int, latent: bool) -> SearchPlan:
+    """Steps of the poses; that those which were found might move is in the latents' error bars."""
+    prior = local_prior(context, float(model.candidates.shifts_px.std()), latent=latent)
+    stay = torch.zeros(1, 3, device=context.device)
+    return SearchPlan(radius_px, stay, steps, replace(prior, pose=context.poses is None))
+
+
+def _with_states(
+    state: RunState,
+    moved: Candidates,
+    states: tuple[Landscape, LatentPosterior, LatentPosterior],
+    record: dict[str, Any],
+) -> RunState:
+    """The state with poses, and with what is believed of functions and latents, in the gauge."""
+    model, (landscape, functions, latents) = state.oriented, states
     gauge = whitening_gauge(latents, model.maps.mean(0))
     latents = gauge.latents(latents)
     own = replace(moved, latents=latents.means)
@@ -83,7 +133,6 @@ def states_pass(state: RunState, context: Context) -> RunState:
         "values": functions.means,
         "covariances": functions.covariances,
     }
-    record: dict[str, Any] = {"radius_px": reach, "pose_change_deg": change}
     return replace(
         state,
         model=replace(placed, maps=torch.stack([gauge.maps(maps) for maps in model.maps])),
@@ -101,7 +150,8 @@ def _expect(
     parts: list[tuple[Tensor, ...]] = []
     for half, maps in enumerate(model.maps):
         block = block_from_maps(maps, max(plan.radius_px, 2))
-        for rows in cache.share.tiles(torch.nonzero(model.halves == half).flatten(), cache.tiles.local):
+        chosen = torch.nonzero(model.halves == half).flatten() if len(model.maps) > 1 else every
+        for rows in cache.share.tiles(chosen, cache.tiles.local):
             search = LocalSearch(block, images_within(cache, rows, plan.radius_px), weights, plan.prior)
             start = replace(model.candidates[rows], rows=every[: len(rows)])
             own = search_from(search, start, plan).candidates
@@ -127,6 +177,6 @@ def curve_pass(state: RunState, context: Context) -> RunState:
     landscape, functions = found
     record["functions"] = functions.means.shape[1]
     whole, halves = last_maps(_curved(model, functions), context, radius)
-    kept = {name: value for name, value in state.kept.items() if name != STATES}
+    kept = _without_states(state)
     kept[LANDSCAPE] = {"landscape": landscape, "maps": whole.maps[0], "halves": halves.maps}
     return replace(state, kept=kept, history=(*state.history, record))

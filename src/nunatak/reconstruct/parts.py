@@ -8,7 +8,7 @@ from functools import partial
 
 from nunatak.reconstruct import passes
 from nunatak.reconstruct.config import EngineConfig
-from nunatak.reconstruct.curve import curve_pass, states_pass
+from nunatak.reconstruct.curve import curve_pass, latents_pass, states_pass
 from nunatak.reconstruct.dimensions import count_pass, is_flexible, is_rigid
 from nunatak.reconstruct.fixed import fixed_grow_pass, given_poses_pass
 from nunatak.reconstruct.frames import frame_pass
@@ -126,6 +126,7 @@ def curved_landscape(config: EngineConfig) -> tuple[Stage, ...]:
     cost, applies = 4.0 + config.landscape_functions, _applies(config)
     return (
         Stage("poses and states on the landscape", states_pass, 2, cost=cost, applies=applies),
+        Stage("states by maps of all particles", latents_pass, 1, cost=1.5 * cost, applies=applies),
         Stage("maps along the landscape", curve_pass, 1, cost=cost, applies=applies),
     )
 

@@ -46,7 +46,7 @@ _STAY = torch.zeros(1, 3)
 _AXES = 7
 # Of the last maps' filter. What is left of noise in the components enters every map away from the mean; the
 # mean itself is Wiener's, as other programs' reconstructions are (docs/decisions/0010).
-_LAST_POWERS = (1, 2)
+LAST_POWERS = (1, 2)
 
 
 def _record(state: RunState, model: Model, moved_deg: float, evidence: float, context: Context) -> RunState:
@@ -265,7 +265,7 @@ def last_maps(model: Model, context: Context, radius_px: int) -> tuple[Model, Mo
     sums = half_sums(model, context.cache, radius_px)
     grid = min(working_box(radius_px), context.cache.plane.box_px), context.mask_fraction
     group = context.cache.share
-    whole = with_maps(model, sums, grid, True, _LAST_POWERS, group)
+    whole = with_maps(model, sums, grid, True, LAST_POWERS, group)
     return whole, with_maps(model, sums, grid, False, (0, 0), group)
 
 

@@ -86,7 +86,7 @@ def _seconds(stamp: str) -> float:
 
 def measure(options: argparse.Namespace) -> dict[str, object]:
     """Run the peer in a temporary folder and return its figures."""
-    program = Path(options.python).parent / "cryodrgn"
+    program = Path(options.python).absolute().parent / "cryodrgn"
     if not program.exists():
         sys.exit(f"{program} does not exist: install cryodrgn into that environment (benchmarks/README.md)")
     with tempfile.TemporaryDirectory(prefix="cryodrgn_") as name:

@@ -69,7 +69,7 @@ def train_command(program: Path, options: argparse.Namespace, bright: bool) -> l
 
 def measure(options: argparse.Namespace) -> dict[str, object]:
     """Train the peer in a temporary folder and score its maps."""
-    program = Path(options.python).parent / "cryodrgn"
+    program = Path(options.python).absolute().parent / "cryodrgn"
     if not program.exists():
         sys.exit(f"{program} does not exist: install cryodrgn into that environment (benchmarks/README.md)")
     simulated = Path(options.simulated)

@@ -15,7 +15,7 @@ from nunatak.metrics.latent_score import score_latents
 from nunatak.particles.cache import build_cache
 from nunatak.particles.truth import Truth
 from nunatak.reconstruct.config import EngineConfig
-from nunatak.reconstruct.curve import STATES, curve_pass, states_pass
+from nunatak.reconstruct.curve import STATES, curve_pass, latents_pass, states_pass
 from nunatak.reconstruct.loop import run
 from nunatak.reconstruct.passes import LANDSCAPE
 from nunatak.reconstruct.recipes import fixed_poses
@@ -115,6 +115,31 @@ def test_states_along_the_landscape_are_nearer_the_truth_than_in_the_plane() -> 
     latents = curved.oriented.posterior
     moment = latents.means.T @ latents.means / len(latents.means) + latents.covariances.mean(0)
     assert torch.allclose(moment, torch.eye(3), atol=0.01)
+
+
+def test_maps_of_all_particles_tell_states_better_than_those_of_half_sets() -> None:
+    """Where images are few and noisy, poses given."""
+    config = SimulationConfig(
+        particles=600, box_px=24, snr=0.08, motion="hinge", hinge_degrees=60.0, states=20, seed=1
+    )
+    given, truth = simulate_particles(config)
+    settings = EngineConfig(latent_dim=2, grow_passes=5, landscape_functions=0)
+    context = Context(build_cache(given, sign=1, circle_px=10), settings, truth.poses)
+    flat = run(fixed_poses(settings), context)
+    context = replace(context, config=settings.model_copy(update={"landscape_functions": 8}))
+    by_halves = states_pass(flat, context)
+    by_all = latents_pass(by_halves, context)
+    views = truth.poses.rotations[:, 2].numpy()
+    flat_score, halves_score, all_score = (
+        score_latents(
+            state.oriented.candidates.latents.numpy(), truth.labels.numpy(), truth.coordinates.numpy(), views
+        ).knn
+        for state in (flat, by_halves, by_all)
+    )
+    # Measured 0.746, 0.758 and 0.795.
+    assert halves_score > flat_score
+    assert all_score > halves_score + 0.015
+    assert torch.equal(by_all.oriented.candidates.rotations, by_halves.oriented.candidates.rotations)
 
 
 def test_stages_for_no_latents_have_no_landscape() -> None:

@@ -59,7 +59,7 @@ def maps_at(program: Path, folder: Path, latents: np.ndarray, epoch: int) -> lis
 
 
 def train_command(program: Path, options: argparse.Namespace, bright: bool) -> list[str]:
-    """The peer's training. It inverts images unless told otherwise, for its CTF is negative at low frequency."""
+    """The peer's training. It inverts images unless told otherwise: its CTF is negative at low frequency."""
     command = [str(program), "train_vae", "particles.star", "--ctf", "ctf.pkl", "--poses", "pose.pkl"]
     command += ["--zdim", str(options.latent_dim), "-n", str(options.epochs), "-o", "out", "--no-analysis"]
     command += ["--enc-dim", str(options.width), "--dec-dim", str(options.width), "--num-workers", "0"]

@@ -63,25 +63,16 @@ def test_searched_poses_are_found(recipe: str, changes: dict[str, object]) -> No
     assert median_error_deg(state) < 5
 
 
-FEW_VIEWS = {"self_passes": 4, "encoder_images": 2500, "epochs": 1, "polish_epochs": 6, "decoder_rank": 1}
 MANY_VIEWS = {"self_passes": 10, "encoder_images": 8000, "epochs": 4, "polish_epochs": 20}
-
-
-@pytest.mark.parametrize(("recipe", "width"), [("cryoai", "auto"), ("cryofire", 1)])
-def test_encoded_poses_are_found(recipe: str, width: object) -> None:
-    """An encoder that has seen few views, and gradients from there: ENCODED degrees; chance is beyond 60."""
-    state = finished(recipe, latent_dim=width, **(SEARCH | ENCODER | FEW_VIEWS))
-    assert state.outcome is not Outcome.NO_STRUCTURE
-    assert median_error_deg(state) < 15
 
 
 @pytest.mark.truth
 @pytest.mark.parametrize(("recipe", "width"), [("cryoai", "auto"), ("cryofire", 1)])
-def test_encoders_of_many_views(recipe: str, width: object) -> None:
-    """Measured: 1.3 degrees (cryoai)."""
+def test_encoded_poses_are_found(recipe: str, width: object) -> None:
+    """Minutes: with few views an encoder finds nothing (0021). Measured: 1.3 degrees (cryoai)."""
     state = finished(recipe, latent_dim=width, **(SEARCH | ENCODER | MANY_VIEWS))
     assert state.outcome is not Outcome.NO_STRUCTURE
-    assert median_error_deg(state) < 4
+    assert median_error_deg(state) < 5
 
 
 NOTHING = {"l_end": 8, "search_images": 400, "epochs": 1, "self_passes": 1, "encoder_images": 400}

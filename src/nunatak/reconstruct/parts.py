@@ -126,8 +126,8 @@ def curved_landscape(config: EngineConfig) -> tuple[Stage, ...]:
     cost, applies = 4.0 + config.landscape_functions, _applies(config)
     return (
         Stage("poses and states on the landscape", states_pass, 2, cost=cost, applies=applies),
-        Stage("states by maps of all particles", latents_pass, 1, cost=1.5 * cost, applies=applies),
-        Stage("maps along the landscape", curve_pass, 1, cost=cost, applies=applies),
+        Stage("states by maps of all particles", latents_pass, 1, cost=cost, applies=applies),
+        Stage("maps along the landscape", curve_pass, 1, cost=0.4 * cost, applies=applies),
     )
 
 

@@ -10,13 +10,12 @@ under the FSC with each particle's own true map. `--decoder` and `--encoder` cho
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
-
-import argparse
 
 import cryodrgn_train_vae as peer
 import mrcfile

@@ -47,6 +47,7 @@ def _states(state: RunState, context: Context, radius_px: int) -> tuple[Landscap
 
 
 def _without_states(state: RunState) -> dict[str, Any]:
+    """What a state keeps, so that its landscape is made anew or left behind."""
     return {name: value for name, value in state.kept.items() if name != STATES}
 
 
@@ -103,10 +104,8 @@ def latents_pass(state: RunState, context: Context) -> RunState:
 def _on_a_plane(model: Model, context: Context) -> Model:
     """The linear model of all particles, and latents by it at held poses."""
     reach = finish_radius(model, context)
-    whole = maximize(model, context.cache, reach, context.mask_fraction, True, LAST_POWERS)
-    whole = with_gauge(whole)
-    plan = _plan(whole, context, reach, 0, True)
-    return with_gauge(expect(whole, context.cache, plan)[0])
+    whole = with_gauge(maximize(model, context.cache, reach, context.mask_fraction, True, LAST_POWERS))
+    return with_gauge(expect(whole, context.cache, _plan(whole, context, reach, 0, True))[0])
 
 
 def _plan(model: Model, context: Context, radius_px: int, steps: int, latent: bool) -> SearchPlan:

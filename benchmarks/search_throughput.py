@@ -5,9 +5,9 @@
 
 Both search the same star file from its first image on, at the published hyper-parameters (base_healpy 2,
 radius 12 to 32, 4 subdivisions, 8 poses kept, 14 x 14 shifts over 20 pixels to either side), one after the
-other, the peer first. The peer's images are a few, ours many: the figures are per second. `ratio` compares
-searches alone; `ratio_end_to_end` sets our whole program, imports and reading included, against the peer's
-search alone. Prints one JSON object.
+other, the peer first, and each on the GPU where there is one. The peer's images are a few, ours many: the
+figures are per second. `ratio` compares searches alone; `ratio_end_to_end` sets our whole program, imports
+and reading included, against the peer's search alone. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def measure_ours(options: argparse.Namespace) -> dict[str, object]:
         found, log = Path(name) / "search.json", Path(name) / "output.log"
         command = [sys.executable, str(OURS), options.particles, "-o", str(found)]
         command += ["--images", str(options.our_images), "--threads", str(options.threads)]
-        for name, value in (("--truth", options.truth), ("--run", options.run)):
+        for name, value in (("--truth", options.truth), ("--run", options.run), ("--device", options.device)):
             command += [name, value] if value is not None else []
         finished = run_watched(command, log, options.time_limit_s, options.threads)
         if finished.exit_status != 0:
@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--truth", help="star file with the true poses of the same rows")
     made.add_argument("--run", help="finished `nunatak abinit` run whose map is searched with, instead")
+    made.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="of our search")
     made.add_argument("-o", "--output", help="write the JSON there too")
     return made
 

@@ -114,10 +114,20 @@ class PretendedGpu(TorchFunctionMode):
 @contextmanager
 def pretended_gpu(memory_bytes: int = 1 << 30) -> Iterator[PretendedGpu]:
     """A GPU of some memory that torch functions inside believe in."""
+    allowance = [1.0]
+
+    def allow(share: float, device: int | None = None) -> None:
+        allowance.append(share)
+
+    def allowed(device: int | None = None) -> float:
+        return allowance[-1]
+
     try:
         with (
             mock.patch("torch.cuda.is_available", return_value=True),
             mock.patch("torch.cuda.mem_get_info", return_value=(memory_bytes, memory_bytes)),
+            mock.patch("torch.cuda.set_per_process_memory_fraction", allow),
+            mock.patch("torch.cuda.get_per_process_memory_fraction", allowed),
             PretendedGpu() as mode,
         ):
             yield mode

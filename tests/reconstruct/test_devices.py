@@ -22,7 +22,14 @@ from _small_runs import small_context, small_set
 from _states import Passes, check_close, check_same_pass, tensors_of
 
 from nunatak.core import device as devices
-from nunatak.core.device import CPU, choose_device, rows_that_fit, to_device
+from nunatak.core.device import (
+    CPU,
+    choose_device,
+    free_bytes,
+    limit_gpu_memory,
+    rows_that_fit,
+    to_device,
+)
 from nunatak.core.errors import InputError
 from nunatak.geometry.poses import Poses
 from nunatak.geometry.rotations import geodesic_deg
@@ -260,6 +267,18 @@ def test_auto_is_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> 
 def test_rows_are_taken_one_at_a_time_where_not_even_one_seems_to_fit() -> None:
     assert rows_that_fit(1 << 40, CPU) == 1
     assert rows_that_fit(1 << 20, CPU) == 512
+
+
+def test_a_process_takes_no_more_of_a_gpu_than_it_may() -> None:
+    with pretended_gpu(memory_bytes=80_000_000_000):
+        assert free_bytes(GPU) == 80_000_000_000
+        limit_gpu_memory(GPU, 4e9)
+        assert free_bytes(GPU) == pytest.approx(3.4e9, rel=1e-6)
+        limit_gpu_memory(GPU, 1e12)
+        assert free_bytes(GPU) == 80_000_000_000
+        limit_gpu_memory(GPU, 4e9)
+        limit_gpu_memory(GPU, None)
+        assert free_bytes(GPU) == 80_000_000_000
 
 
 def test_the_pretence_refuses_what_a_gpu_refuses() -> None:

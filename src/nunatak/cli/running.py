@@ -92,5 +92,9 @@ def conclude(folder: Path) -> Result:
     expected_MB = summary.get("predicted_memory_MB")
     if expected_MB:
         taken_GB, expected_GB = summary["peak_memory_MB"] / 1e3, expected_MB / 1e3
-        sentences.append(f"memory: {taken_GB:.2f} GB were taken, at most {expected_GB:.2f} GB expected")
+        gpu_MB = summary.get("peak_gpu_memory_MB")
+        beside = f", and {gpu_MB / 1e3:.2f} GB of the GPU" if gpu_MB else ""
+        sentences.append(
+            f"memory: {taken_GB:.2f} GB were taken, at most {expected_GB:.2f} GB expected{beside}"
+        )
     return Result({**summary, "run": folder, "report": report}, [*sentences, f"report: {report}"])

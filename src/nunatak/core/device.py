@@ -14,6 +14,9 @@ from nunatak.core.errors import InputError
 
 CPU = torch.device("cpu")
 
+# Of a GPU's memory, what CUDA and its libraries take beside torch's tensors, about.
+_CONTEXT_BYTES = 600_000_000
+
 # What the plain torch path may take on the CPU, where it serves as the kernels' reference.
 _REFERENCE_BYTES = 1 << 30
 
@@ -71,13 +74,29 @@ def hand_back_freed() -> None:
         trim(0)
 
 
+def limit_gpu_memory(device: torch.device, most_bytes: float | None) -> None:
+    """Let this process take so much of a GPU's memory and no more, or all of it; on a CPU nothing happens.
+
+    More than that ends in torch's error for memory that is not there, whatever the GPU has.
+    """
+    if device.type != "cuda":
+        return
+    total = torch.cuda.mem_get_info(device)[1]
+    share = 1.0 if most_bytes is None else max(most_bytes - _CONTEXT_BYTES, _CONTEXT_BYTES) / total
+    torch.cuda.set_per_process_memory_fraction(min(share, 1.0), device.index)
+
+
 def free_bytes(device: torch.device) -> int:
     """Memory that plain torch operations may take on a device."""
     if device.type != "cuda":
         return _REFERENCE_BYTES
-    free, _ = torch.cuda.mem_get_info(device)
+    free, total = torch.cuda.mem_get_info(device)
+    allocated = torch.cuda.memory_allocated(device)
+    # Older torch keeps to the share but does not tell it.
+    share_of = getattr(torch.cuda, "get_per_process_memory_fraction", lambda index: 1.0)
+    allowed = int(share_of(device.index) * total)
     # What torch holds in reserve is free as well.
-    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return max(min(free + torch.cuda.memory_reserved(device), allowed) - allocated, 0)
 
 
 def rows_that_fit(bytes_per_row: int, device: torch.device) -> int:

@@ -12,7 +12,7 @@ import torch
 
 from nunatak import __version__
 from nunatak.core.collective import Group
-from nunatak.core.device import CPU, to_device
+from nunatak.core.device import CPU, limit_gpu_memory, to_device
 from nunatak.core.errors import InputError, require
 from nunatak.io.atomic import write_text
 from nunatak.io.particle_file import GivenOptics
@@ -28,7 +28,7 @@ from nunatak.runs.checkpoint import load_checkpoint, save_checkpoint
 from nunatak.runs.folder import RunReport, append_history, write_results
 from nunatak.runs.job import Device, InputConfig, JobConfig, config_text, read_config
 from nunatak.runs.limits import require_contrast, require_free, require_sensible
-from nunatak.runs.machine import meet, peak_memory_MB, use_machine
+from nunatak.runs.machine import meet, peak_gpu_memory_MB, peak_memory_MB, use_machine
 from nunatak.runs.memory import Provision, provide, write_plan
 
 
@@ -92,6 +92,8 @@ def _prepare(
         require_poses(particles)
     require_sensible(particles, job.engine)
     plan.check(job.engine, particles)
+    limit_GB = job.memory.memory_limit_GB
+    limit_gpu_memory(device, None if limit_GB is None else 1e9 * limit_GB)
     provision = provide(job, particles, group, folder, device)
     on_disk = provision.memory.on_disk
     if on_disk:
@@ -222,7 +224,15 @@ def _go_on(
     typed = folder / "command.txt"
     command = typed.read_text().strip() if typed.exists() else ""
     report = RunReport(
-        job, state, context.warnings, keeper.elapsed_s(), peak_memory_MB(), __version__, command, predicted
+        job,
+        state,
+        context.warnings,
+        keeper.elapsed_s(),
+        peak_memory_MB(),
+        __version__,
+        command,
+        predicted,
+        peak_gpu_memory_MB(context.device),
     )
     if speaks:
         write_results(folder, prepared.particles, context.cache, report)

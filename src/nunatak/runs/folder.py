@@ -49,6 +49,7 @@ class RunReport:
     version: str
     command: str
     predicted_memory_MB: float | None = None
+    peak_gpu_memory_MB: float | None = None
 
 
 def append_history(folder: Path, state: RunState, elapsed_s: float) -> None:
@@ -151,6 +152,7 @@ def _summary(cache: ImageCache, report: RunReport) -> dict[str, Any]:
         "latent_dim": report.state.model.latent_dim if report.state.model else 0,
         "wall_s": round(report.wall_s, 2),
         "peak_memory_MB": round(report.peak_memory_MB, 1),
+        "peak_gpu_memory_MB": report.peak_gpu_memory_MB and round(report.peak_gpu_memory_MB, 1),
         "predicted_memory_MB": report.predicted_memory_MB and round(report.predicted_memory_MB, 1),
         "warnings": [
             *report.warnings,

@@ -43,7 +43,7 @@ class MemoryConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     memory_limit_GB: float | None = Field(
-        None, gt=0, description="Memory of a process, GB; by default what is free."
+        None, gt=0, description="Memory of a process, GB, and as much of a GPU; by default what is free."
     )
     cache: Literal["auto", "memory", "disk"] = Field(
         "auto", description="Where the images' samples stay; auto is memory where they fit."

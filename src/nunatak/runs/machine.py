@@ -50,6 +50,11 @@ def meet(device: torch.device) -> Group:
     return join_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
 
 
+def peak_gpu_memory_MB(device: torch.device) -> float | None:
+    """Most that torch has held of a GPU so far; None on the CPU."""
+    return torch.cuda.max_memory_reserved(device) / 1e6 if device.type == "cuda" else None
+
+
 def peak_memory_MB() -> float:
     """Largest resident memory of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

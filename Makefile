@@ -9,8 +9,9 @@ BIN    := $(VENV)/bin
 demo: $(VENV)/ready
 	$(BIN)/nunatak demo -o demo/run
 
+# A process for every core; tests that share a run stay together.
 test: $(VENV)/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 truth: $(VENV)/ready
 	$(BIN)/python -m pytest -m truth

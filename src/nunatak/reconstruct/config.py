@@ -75,7 +75,7 @@ class CoreParameters(BaseModel):
         None, gt=0, description="Never use frequencies beyond this resolution."
     )
     contrast_sd: float = Field(
-        0.0, ge=0, description="Spread of per-image contrast to allow; 0 keeps it at 1."
+        0.15, ge=0, description="Spread of per-image contrast to expect; 0 keeps it at 1."
     )
 
 

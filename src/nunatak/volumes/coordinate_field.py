@@ -12,12 +12,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from nunatak.core.device import is_host
 from nunatak.projection.slices import plane_points
 from nunatak.volumes.field import cut_to, half_ball, maps_from_half_ball, radial
 from nunatak.volumes.field_config import CoordinateConfig, FieldShape
 from nunatak.volumes.networks import ResidualMLP
 
-_POINTS_AT_ONCE = 32768
+_POINTS_AT_ONCE = 2048
+"""What the layers of so many points hold stays in a processor's caches; memory is read once a layer otherwise."""
 
 
 class CoordinateField(nn.Module):
@@ -48,6 +50,11 @@ class CoordinateField(nn.Module):
 
     def at(self, points: Tensor, latents: Tensor) -> Tensor:
         """(b, n) complex64; see VolumeField."""
+        at_once = max(1, _POINTS_AT_ONCE // points.shape[1]) if is_host(points.device) else len(points)
+        parts = zip(points.split(at_once), latents.split(at_once), strict=True)
+        return torch.cat([self._at(*part) for part in parts])
+
+    def _at(self, points: Tensor, latents: Tensor) -> Tensor:
         even, odd, offset = self._first_layer(points, latents)
         here = self.network.after_first(even + odd + offset)[..., 0]
         mate = self.network.after_first(even - odd + offset)[..., 0]
@@ -77,8 +84,9 @@ class CoordinateField(nn.Module):
         shape = cut_to(self.shape, radius_px)
         frequencies = half_ball(shape.radius_px, latents.device)
         points = frequencies.to(latents.dtype)
+        at_once = _POINTS_AT_ONCE if is_host(points.device) else 16 * _POINTS_AT_ONCE
         samples = [
-            torch.cat([self.at(part[None], z[None])[0] for part in points.split(_POINTS_AT_ONCE)])
+            torch.cat([self.at(part[None], z[None])[0] for part in points.split(at_once)])
             for z in latents
         ]
         return maps_from_half_ball(torch.stack(samples), frequencies, shape.box_px)

@@ -64,6 +64,8 @@ def main() -> None:
         sys.exit(
             f"the peer finished no batch within {options.time_limit_s} s: give it fewer images or more time"
         )
+    if options.output is not None:  # kept, should ours be stopped
+        Path(options.output).write_text(json.dumps({"peer": peer}, indent=2) + "\n")
     ours = measure_ours(options)
     ratio = lambda name: round(float(ours[name]) / float(peer["images_per_s"]), 1)  # type: ignore[arg-type]  # noqa: E731
     figures = {"ratio": ratio("images_per_s"), "ratio_end_to_end": ratio("end_to_end_images_per_s")}

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+import torch
 from _commands import PROGRAM, call, environment
 
 from nunatak import __version__
@@ -108,6 +109,19 @@ def test_what_should_not_have_happened_is_a_sentence(monkeypatch: pytest.MonkeyP
     assert "--debug" in done.err
     with pytest.raises(ZeroDivisionError):
         call("recipes", "--debug")
+
+
+def test_a_full_gpu_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    from nunatak.cli.commands import abinit
+
+    def fill(words: list[str]) -> int:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB.")
+
+    monkeypatch.setattr(abinit, "run", fill)
+    done = call("abinit")
+    assert (done.status, done.err.count("\n")) == (1, 1)
+    assert "--memory-limit" in done.err
+    assert "stays valid" in done.err
 
 
 def test_an_interrupt_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

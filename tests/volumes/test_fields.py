@@ -157,3 +157,16 @@ def test_half_a_ball_of_samples_makes_the_map(box: int) -> None:
 def test_amplitudes_are_interpolated_between_shells() -> None:
     points = torch.tensor([[0.0, 0, 0], [0, 1.5, 0], [0, 0, -2], [9, 0, 0]])
     torch.testing.assert_close(radial(torch.tensor([4.0, 2, 1]), points), torch.tensor([4.0, 1.5, 1, 1]))
+
+
+def test_points_are_taken_in_parts_to_the_same_values_and_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    rotations, frequencies, latents = views(5)
+    found = []
+    for most in (1 << 20, 2 * len(frequencies)):  # all five images at once; two, two and one
+        monkeypatch.setattr("nunatak.volumes.coordinate_field._POINTS_AT_ONCE", most)
+        field, own = coordinate_field(), latents.clone().requires_grad_()
+        slices = field.slices(rotations, frequencies, own)
+        slices.abs().square().sum().backward()
+        found.append((slices.detach(), own.grad, field.network.first.weight.grad))
+    for whole, parts in zip(*found, strict=True):
+        torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-5 * float(whole.abs().max()))

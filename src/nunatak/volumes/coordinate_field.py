@@ -19,7 +19,7 @@ from nunatak.volumes.field_config import CoordinateConfig, FieldShape
 from nunatak.volumes.networks import ResidualMLP
 
 _POINTS_AT_ONCE = 2048
-"""What the layers of so many points hold stays in a processor's caches; memory is read once a layer otherwise."""
+"""What the layers of so many points hold stays in a processor's caches; of more, every layer reads memory."""
 
 
 class CoordinateField(nn.Module):
@@ -86,7 +86,6 @@ class CoordinateField(nn.Module):
         points = frequencies.to(latents.dtype)
         at_once = _POINTS_AT_ONCE if is_host(points.device) else 16 * _POINTS_AT_ONCE
         samples = [
-            torch.cat([self.at(part[None], z[None])[0] for part in points.split(at_once)])
-            for z in latents
+            torch.cat([self.at(part[None], z[None])[0] for part in points.split(at_once)]) for z in latents
         ]
         return maps_from_half_ball(torch.stack(samples), frequencies, shape.box_px)

@@ -125,8 +125,8 @@ def _told(error: Exception) -> tuple[str, int]:
     if isinstance(error, MemoryError):
         return "There is not enough memory; what was written before stays valid.", 1
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for this
-        said = "The GPU has too little memory, or --memory-limit leaves too little of it"
-        return f"{said}; what was written before stays valid.", 1
+        lack = "The GPU has too little memory, or --memory-limit leaves too little of it"
+        return f"{lack}; what was written before stays valid.", 1
     if isinstance(error, OSError) and error.strerror:
         place = f" ({error.filename})" if error.filename else ""
         return f"{error.strerror}{place}; what was written before stays valid.", 1

@@ -10,7 +10,7 @@ from _source import Function, Module, modules
 
 ALLOWED = {
     ("reconstruct/model.py", "images_within"): "rows of the whole set to those that are held",
-    ("reconstruct/consensus.py", "__init__"): "all that are held, to their polar samples",
+    ("reconstruct/consensus.py", "_samples"): "of rows that are held, to their polar samples",
     ("reconstruct/consensus.py", "batch"): "rows of the whole set to those that are held",
     ("reconstruct/bank_search.py", "search_with_bank"): "its recipes compute in one process",
     ("reconstruct/bank_search.py", "_score_poses"): "samples of one image, looked up before",

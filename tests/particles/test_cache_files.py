@@ -17,6 +17,7 @@ from nunatak.particles.cache import CachePlan, ImageCache, Tiles, build_cache, c
 from nunatak.particles.cache_files import CachePlace
 from nunatak.particles.dataset import MemoryImages, Particles
 from nunatak.particles.stored import StoredRows
+from nunatak.reconstruct.consensus import ConsensusConfig, PolarImages
 from nunatak.simulate.config import SimulationConfig
 from nunatak.simulate.dataset import simulate_particles
 
@@ -81,6 +82,20 @@ def test_the_disk_gives_back_what_memory_holds_to_the_bit(particles: Particles, 
     place = CachePlace(tmp_path / "cache")
     held = sum(path.stat().st_size for path in (tmp_path / "cache").glob("*.float32"))
     assert held == place.size_bytes(50, len(memory.plane))
+
+
+def test_polar_images_of_the_disk_are_those_of_memory(particles: Particles, tmp_path: Path) -> None:
+    """Made when they are looked at, or all at once; only the size of a matrix product differs."""
+    memory = build_cache(particles, 1, CIRCLE_PX, CachePlan(tiles=TILES))
+    stored = on_disk(particles, tmp_path / "cache")
+    config = ConsensusConfig(radius_end_px=8, healpix_order=1)
+    kept, made = (PolarImages(cache, memory.background_power, config) for cache in (memory, stored))
+    assert len(kept) == len(made) == 50
+    rows, factor = torch.tensor([40, 3, 49]), torch.linspace(1, 2, 9)
+    for radius_px, noise_factor in ((5, None), (8, factor)):
+        expected, found = (images.batch(rows, radius_px, noise_factor) for images in (kept, made))
+        torch.testing.assert_close(found.samples, expected.samples, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(found.transfer, expected.transfer, rtol=1e-6, atol=1e-6)
 
 
 def test_half_precision_errs_far_less_than_the_noise(particles: Particles, tmp_path: Path) -> None:

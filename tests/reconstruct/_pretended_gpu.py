@@ -122,6 +122,7 @@ def pretended_gpu(memory_bytes: int = 1 << 30) -> Iterator[PretendedGpu]:
     def allowed(device: int | None = None) -> float:
         return allowance[-1]
 
+    _forget_by_device()
     try:
         with (
             mock.patch("torch.cuda.is_available", return_value=True),
@@ -132,7 +133,11 @@ def pretended_gpu(memory_bytes: int = 1 << 30) -> Iterator[PretendedGpu]:
         ):
             yield mode
     finally:
-        # Caches by device must not hand a pretended tensor to a GPU that is there.
-        for module in [module for name, module in sys.modules.items() if name.startswith("nunatak.")]:
-            for value in vars(module).values():
-                getattr(value, "cache_clear", int)()
+        _forget_by_device()
+
+
+def _forget_by_device() -> None:
+    """Empty nunatak's caches: what they hold by device must not pass between the pretence and a real GPU."""
+    for module in [module for name, module in sys.modules.items() if name.startswith("nunatak.")]:
+        for value in vars(module).values():
+            getattr(value, "cache_clear", int)()

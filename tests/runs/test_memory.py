@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from nunatak.core.collective import ALONE, Group
 from nunatak.core.errors import InputError
@@ -20,6 +21,7 @@ from nunatak.particles.reading import read_particles
 from nunatak.reconstruct.config import EngineConfig
 from nunatak.reconstruct.consensus import ConsensusConfig
 from nunatak.reconstruct.memory import SMALLEST, Workload, choose, predict
+from nunatak.runs.execute import start_run
 from nunatak.runs.job import InputConfig, JobConfig, MemoryConfig
 from nunatak.runs.memory import _control_groups, free_memory_bytes, provide, resident_bytes, write_plan
 from nunatak.simulate.config import SimulationConfig
@@ -119,6 +121,29 @@ def test_a_run_that_goes_on_takes_its_tiles_again(star: Path, tmp_path: Path) ->
     assert provide(job(star), particles, Group(), tmp_path).cache.tiles == Tiles(64, 128, 8)
     (tmp_path / "plan.json").write_text("{")
     assert provide(job(star), particles, ALONE, tmp_path).cache.tiles == Tiles()
+
+
+def test_short_memory_means_fewer_dimensions_before_it_means_no(tmp_path: Path) -> None:
+    """Halfway between what three and four dimensions take there is room for three."""
+    write_simulation(tmp_path / "set", SimulationConfig(particles=60, box_px=64, snr=1.0))
+    star, coarse = tmp_path / "set" / "truth.star", ConsensusConfig(healpix_order=1)
+    threads, base = torch.get_num_threads(), resident_bytes()
+    works = [Workload(60, 60, 64, 31, latents, coarse, 0, threads) for latents in (3, 4)]
+    three, four = (predict(work, SMALLEST, True, base).peak_bytes for work in works)
+    asked = JobConfig(
+        input=InputConfig(particles=star),
+        engine=EngineConfig(healpix_order=1, landscape_functions=0),
+        memory=MemoryConfig(memory_limit_GB=(three + four) / 2e9),
+    )
+    found = provide(asked, read_particles(star), ALONE, tmp_path)
+    assert found.most_latents == 3
+    assert "there is room for 3 latent dimensions and not 8" in found.sentence
+    fixed = asked.model_copy(update={"engine": asked.engine.model_copy(update={"latent_dim": 4})})
+    with pytest.raises(InputError, match="with 4 latent dimensions: at least"):
+        provide(fixed, read_particles(star), ALONE, tmp_path)
+    report = start_run(asked, tmp_path / "run", "here")
+    assert report.job.engine.most_latent_dim == 3
+    assert "most_latent_dim = 3" in (tmp_path / "run" / "config.toml").read_text()
 
 
 def taken(run: Path) -> tuple[float, float]:

@@ -94,15 +94,22 @@ class ImageCache:
         """Side of the image: a Fourier pixel is 1 / extent."""
         return self.plane.box_px * self.pixel_size_A
 
-    def transfer_at(self, frequencies_px: Tensor) -> Tensor:
-        """(n, k) float32 CTF values at (k, 2) frequencies in Fourier pixels."""
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether the samples are read from the disk when they are looked at."""
+        return isinstance(self.samples, StoredRows)
+
+    def transfer_at(self, frequencies_px: Tensor, rows: Tensor | None = None) -> Tensor:
+        """(n, k) float32 CTF values of all images or (n,) of them at (k, 2) frequencies in Fourier pixels."""
+        count = len(self.samples) if rows is None else len(rows)
         if self.optics is None:
-            return torch.ones(len(self.samples), len(frequencies_px), device=self.samples.device)
+            return torch.ones(count, len(frequencies_px), device=self.samples.device)
+        optics = self.optics if rows is None else self.optics[rows]
         scaled, at_once = frequencies_px.double() / self.extent_A, self.tiles.ingest
-        values = torch.empty(len(self.samples), len(scaled), device=self.samples.device)
-        for start in range(0, len(values), at_once):
+        values = torch.empty(count, len(scaled), device=self.samples.device)
+        for start in range(0, count, at_once):
             here = slice(start, start + at_once)
-            values[here] = evaluate_ctf(self.optics[here], scaled)
+            values[here] = evaluate_ctf(optics[here], scaled)
         return values
 
     def image_power(self) -> Tensor:

@@ -18,6 +18,9 @@ class CoreParameters(BaseModel):
         description="Dimensions of the conformational latent; 0 is homogeneous; auto counts those that two "
         "halves of the data find by themselves and adds one (recipe nunatak; others take 4).",
     )
+    most_latent_dim: int = Field(
+        8, ge=1, le=16, description="With --latent-dim auto, no more dimensions; fewer where memory is short."
+    )
     recipe: str = Field(
         "nunatak", description="Which recipe to run: `nunatak recipes` lists them; the default is the engine."
     )
@@ -79,7 +82,7 @@ class CoreParameters(BaseModel):
     )
 
 
-_UNCOUNTED, _MOST_COUNTED = 4, 8
+_UNCOUNTED = 4
 
 
 class EngineConfig(TrainingParameters, RecipeParameters, CoreParameters):
@@ -95,12 +98,12 @@ class EngineConfig(TrainingParameters, RecipeParameters, CoreParameters):
     @property
     def latents(self) -> int:
         """Latent dimensions of a recipe that does not count them."""
-        return _UNCOUNTED if self.latent_dim == "auto" else self.latent_dim
+        return min(_UNCOUNTED, self.most_latent_dim) if self.latent_dim == "auto" else self.latent_dim
 
     @property
     def most_latents(self) -> int:
         """As many latent dimensions as a run may have."""
-        return _MOST_COUNTED if self.latent_dim == "auto" else self.latent_dim
+        return self.most_latent_dim if self.latent_dim == "auto" else self.latent_dim
 
 
 def mask_radius_fraction(config: EngineConfig, extent_A: float) -> float:

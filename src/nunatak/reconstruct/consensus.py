@@ -51,40 +51,55 @@ _COLD = 1e-3
 
 
 class PolarImages:
-    """Polar samples of a cache, whitened, for a grid's in-plane angles; and the trial shifts."""
+    """Polar samples of a cache, whitened, for a grid's in-plane angles; and the trial shifts.
+
+    Of a cache in memory they are made once and kept; of one on the disk whenever they are looked at, which
+    costs a fiftieth of searching them and no memory that grows with the number of images.
+    """
 
     def __init__(self, cache: ImageCache, noise_variance: Tensor, config: ConsensusConfig) -> None:
         radius, device = config.radius_end_px, cache.samples.device
-        self.share, self._held, self.at_once = cache.share, len(cache), cache.tiles.search
+        self.share, self.at_once, self._cache = cache.share, cache.tiles.search, cache
         grid = rotation_grid(config.healpix_order)
         self.grid, self.plane = to_device((grid, polar_plane(radius, grid.in_plane_count)), device)
         self.box_px = working_box(radius)
         # Samples beyond the radius are needed to interpolate its last ring.
-        small = to_device(half_plane(self.box_px, min((self.box_px - 1) // 2, cache.plane.radius_px)), device)
-        transform = polar_transform(self.plane, self.box_px)
-        weight = torch.sqrt(2 * self.plane.areas / noise_variance[self.plane.rings])
-        count = len(small)
-        at_once, size = min(512, cache.tiles.local), (len(cache.samples), len(self.plane))
-        self.samples = torch.empty(size, dtype=torch.complex64, device=device)
-        # Filled in place: two copies at a time would be the most that a whole run takes.
-        for start in range(0, len(self.samples), at_once):
-            here = slice(start, start + at_once)
-            self.samples[here] = polar_samples(cache.samples[here, :count], small, transform) * weight
-        self.transfer = cache.transfer_at(self.plane.frequencies).mul_(weight)
+        inner = half_plane(self.box_px, min((self.box_px - 1) // 2, cache.plane.radius_px))
+        self._inner, self._transform = to_device(inner, device), polar_transform(self.plane, self.box_px)
+        self._whitening = torch.sqrt(2 * self.plane.areas / noise_variance[self.plane.rings])
+        self._kept = None if cache.is_on_disk else self._every()
         self.shifts_px = shift_disk(config.shift_extent_px, config.shift_step_px).to(device)
         self.phases = shift_phases(self.shifts_px, self.plane, cache.plane.box_px)
 
     def __len__(self) -> int:
-        return self._held
+        return len(self._cache)
+
+    def _samples(self, rows: Tensor | slice, count: int) -> Tensor:
+        """The first polar samples of some of the cache's images."""
+        given = self._cache.samples[rows, : len(self._inner)]
+        return polar_samples(given, self._inner, self._transform[:, :count]) * self._whitening[:count]
+
+    def _every(self) -> ImageBatch:
+        held, count, at_once = len(self._cache.samples), len(self.plane), min(512, self._cache.tiles.local)
+        samples = torch.empty(held, count, dtype=torch.complex64, device=self.plane.rings.device)
+        # Filled in place: two copies at a time would be the most that a whole run takes.
+        for start in range(0, held, at_once):
+            here = slice(start, start + at_once)
+            samples[here] = self._samples(here, count)
+        return ImageBatch(samples, self._cache.transfer_at(self.plane.frequencies).mul_(self._whitening))
 
     def batch(self, rows: Tensor, radius_px: int, noise_factor: Tensor | None = None) -> ImageBatch:
         """Images held here, within a radius, whitened for noise that is larger by a factor per ring."""
         count, here = self.plane.count_within(radius_px), self.share.local(rows)
-        samples, transfer = self.samples[here, :count], self.transfer[here, :count]
+        if self._kept is None:
+            transfer = self._cache.transfer_at(self.plane.frequencies[:count], here)
+            found = ImageBatch(self._samples(here, count), transfer.mul_(self._whitening[:count]))
+        else:
+            found = ImageBatch(self._kept.samples[here, :count], self._kept.transfer[here, :count])
         if noise_factor is None:
-            return ImageBatch(samples, transfer)
+            return found
         scale = noise_factor[self.plane.rings[:count]].rsqrt()
-        return ImageBatch(samples * scale, transfer * scale)
+        return ImageBatch(found.samples * scale, found.transfer * scale)
 
     def ring_power(self, batch: ImageBatch, size: int) -> Tensor:
         """(rings,) power per ring over white noise's of a batch of that many images in all processes."""

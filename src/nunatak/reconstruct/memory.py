@@ -112,7 +112,7 @@ def predict(work: Workload, tiles: Tiles, on_disk: bool, base_bytes: int) -> Mem
         "landscape": _landscape(work.total) if work.latent_dim else 0,
     }
     if work.consensus is not None:
-        parts |= _search(work, work.consensus, tiles)
+        parts |= _search(work, work.consensus, tiles, on_disk)
     return MemoryPlan(tiles, on_disk, base_bytes, parts)
 
 
@@ -149,15 +149,15 @@ def _local_step(work: Workload, tiles: Tiles) -> int:
     return tile * reached * (32 if tile == work.held else 48)
 
 
-def _search(work: Workload, config: ConsensusConfig, tiles: Tiles) -> dict[str, int]:
-    """The global search: polar images, and a tile's scores over all poses and shifts."""
+def _search(work: Workload, config: ConsensusConfig, tiles: Tiles, on_disk: bool) -> dict[str, int]:
+    """The global search: polar images where samples are in memory; a tile's scores over poses and shifts."""
     grid = rotation_grid(config.healpix_order)
     polar = len(polar_plane(config.radius_end_px, grid.in_plane_count))
     shifts = len(shift_disk(config.shift_extent_px, config.shift_step_px))
     poses = len(grid.directions) * grid.in_plane_count
     trials = min(tiles.search, work.held) * shifts
     return {
-        "polar images": 12 * work.held * polar,
+        "polar images": 0 if on_disk else 12 * work.held * polar,
         # search.slice_bank: turned slices, made and kept, and their powers; search.marginal: shifted images
         # and their features; scores as they come from the product, in float32, and as weights.
         "search step": poses * polar * 28 + trials * (24 * polar + 12 * poses),

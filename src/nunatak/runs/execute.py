@@ -98,18 +98,22 @@ def _prepare(
     on_disk = provision.memory.on_disk
     if on_disk:
         say(provision.sentence)
+    if job.engine.counts_latents:
+        engine = job.engine.model_copy(update={"most_latent_dim": provision.most_latents})
+        job = job.model_copy(update={"engine": engine})
     use_poses = job.command != "abinit"
     context = prepare(particles, job.engine, use_poses, device=device, plan=provision.cache)
     require_contrast(context.cache)
     if not on_disk:  # nothing is said beside the one sentence that refuses an image
         say(provision.sentence)
-    return Prepared(particles, context, provision)
+    return Prepared(job, particles, context, provision)
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A job that can begin: its particles, its images read, and how they are held."""
+    """A job that can begin, as memory allows: its particles, its images read, and how they are held."""
 
+    job: JobConfig
     particles: Particles
     context: Context
     provision: Provision
@@ -148,8 +152,8 @@ def start_run(
         folder.mkdir(parents=True, exist_ok=True)
         write_plan(folder, prepared.provision.memory)
         write_text(folder / "command.txt", command + "\n")
-        write_text(folder / "config.toml", config_text(job))
-    return _go_on(job, folder, prepared, RunState(), 0.0, listeners)
+        write_text(folder / "config.toml", config_text(prepared.job))
+    return _go_on(folder, prepared, RunState(), 0.0, listeners)
 
 
 def _absolute(config: InputConfig) -> InputConfig:
@@ -206,18 +210,17 @@ def resume_run(
         for part in folder.glob(".*.part"):  # what a kill left of a file that was being written
             part.unlink(missing_ok=True)
         append_history(folder, state, elapsed)
-    return _go_on(job, folder, prepared, state, elapsed, listeners)
+    return _go_on(folder, prepared, state, elapsed, listeners)
 
 
 def _go_on(
-    job: JobConfig,
     folder: Path,
     prepared: Prepared,
     state: RunState,
     elapsed_s: float,
     listeners: Sequence[Listener],
 ) -> RunReport:
-    context = prepared.context
+    job, context = prepared.job, prepared.context
     keeper = CheckpointListener(folder, time.monotonic(), elapsed_s)
     speaks, predicted = context.cache.share.is_first, prepared.provision.memory.peak_bytes / 1e6
     state = to_device(run(recipe_of(job), context, state, [keeper, *listeners] if speaks else []), CPU)

@@ -40,12 +40,15 @@ class Provision:
     ----------
     cache : CachePlan
     memory : MemoryPlan
+    most_latents : int
+        Of those that may be counted, as many as there is room for.
     sentence : str
         What is expected, for the user.
     """
 
     cache: CachePlan
     memory: MemoryPlan
+    most_latents: int
     sentence: str
 
 
@@ -130,27 +133,43 @@ def provide(
 ) -> Provision:
     """Decide how the images are held, from what the job asks for and what memory there is.
 
-    On a GPU its memory counts as well as the machine's: samples that are not on the disk are in both.
+    On a GPU its memory counts as well as the machine's: samples that are not on the disk are in both. Where
+    the latent dimensions are to be counted and memory is short, fewer of them may be found.
 
     Raises
     ------
     InputError
         Even the smallest tiles, with the images on the disk, take more than the limit.
     """
-    asked, work, base = job.memory, _workload(job, particles, group), resident_bytes()
+    asked, base = job.memory, resident_bytes()
     on_disk = {"memory": False, "disk": True}.get(asked.cache)
     limit = _limit_bytes(asked.memory_limit_GB, base, group, device)
-    begun = _begun(folder)
-    plan = None if begun is None else predict(work, begun[0], begun[1], base)
-    if plan is None or plan.peak_bytes > limit:
-        plan = choose(work, limit, base, on_disk, None if is_host(device) else LARGEST_ON_A_GPU)
-    if plan is None:
+    begun, largest = _begun(folder), None if is_host(device) else LARGEST_ON_A_GPU
+    for latents in _fewer_latents(job):
+        work = _workload(job, particles, group, latents)
+        plan = None if begun is None else predict(work, begun[0], begun[1], base)
+        if plan is None or plan.peak_bytes > limit:
+            plan = choose(work, limit, base, on_disk, largest)
+        if plan is not None:
+            break
+    else:
         least = predict(work, SMALLEST, on_disk is not False, base).peak_bytes
         raise InputError(_too_little(work, limit, least, on_disk))
+    # Processes may have different amounts of memory; their models must have one size.
+    latents = int(group.joined(torch.tensor([latents], device=device)).min())
     place = None
     if plan.on_disk:
         place = CachePlace((asked.cache_folder or folder / "cache").absolute(), asked.cache_precision)
-    return Provision(CachePlan(group, plan.tiles, place), plan, _sentence(plan, place, particles))
+    said = _sentence(plan, place, particles)
+    if latents < job.engine.most_latents:
+        said += f"; there is room for {latents} latent dimensions and not {job.engine.most_latents}"
+    return Provision(CachePlan(group, plan.tiles, place), plan, latents, said)
+
+
+def _fewer_latents(job: JobConfig) -> range:
+    """As many dimensions as the job may have, and fewer where they are to be counted."""
+    most = job.engine.most_latents
+    return range(most, 0, -1) if job.engine.counts_latents else range(most, most - 1, -1)
 
 
 def _limit_bytes(asked_GB: float | None, base: int, group: Group, device: torch.device) -> float:
@@ -182,12 +201,11 @@ def _begun(folder: Path) -> tuple[Tiles, bool] | None:
         return None
 
 
-def _workload(job: JobConfig, particles: Particles, group: Group) -> Workload:
+def _workload(job: JobConfig, particles: Particles, group: Group, latents: int) -> Workload:
     first, end = group.share_of(len(particles)).bounds
     plane, pixel_A = sample_plane(particles), particles.pixel_size_A
     limit_px = limit_radius_px(job.engine, plane.radius_px, plane.box_px * pixel_A)
     search = starts_config(job.engine, plane, pixel_A, len(particles)) if job.command == "abinit" else None
-    latents = job.engine.most_latents
     functions = job.engine.landscape_functions if latents else 0
     threads = torch.get_num_threads()
     return Workload(end - first, len(particles), plane.box_px, limit_px, latents, search, functions, threads)
@@ -205,8 +223,9 @@ def _sentence(plan: MemoryPlan, place: CachePlace | None, particles: Particles) 
 
 def _too_little(work: Workload, limit: float, least: int, on_disk: bool | None) -> str:
     remedy = "let --cache be auto, " if on_disk is False else ""
+    latents = f"{work.latent_dim} latent dimension{'' if work.latent_dim == 1 else 's'}"
     return (
         f"{limit / 1e9:.2f} GB of memory are too little for {work.total:,} images of {work.box_px} px with "
-        f"{work.latent_dim} latent dimensions: at least {least / 1e9:.2f} GB were expected; {remedy}raise "
-        "--memory-limit, or give a coarser --resolution-limit-A or fewer --latent-dim."
+        f"{latents}: at least {least / 1e9:.2f} GB were expected; {remedy}raise --memory-limit, or give a "
+        "coarser --resolution-limit-A or fewer --latent-dim."
     )

@@ -50,7 +50,7 @@ from nunatak.simulate.write import write_simulation
 
 HOMOGENEOUS = {"latent_dim": 0, "refine_passes": 1, "seed": 1}
 HETEROGENEOUS = {"latent_dim": 2, "grow_passes": 1, "joint_passes": 1, "seed": 1}
-SECOND_LOOK, HALF_SETS = 6, 7  # the stages of these names with these
+SECOND_LOOK, HALF_SETS = 9, 10  # the stages of these names with these
 
 
 def context_on(device: torch.device, poses: bool, changes: dict[str, int]) -> Context:
@@ -105,7 +105,7 @@ def is_there(tensor: torch.Tensor) -> bool:
     ("poses", "changes", "stages"),
     [
         (False, HOMOGENEOUS, [2, 3, 4]),
-        (False, HETEROGENEOUS, [2, 3, 4, 5, 6, 7, 8, 9, 10, 11]),
+        (False, HETEROGENEOUS, [2, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14]),
         (True, HOMOGENEOUS, [0, 1]),
         (True, HETEROGENEOUS, [0, 1, 2]),
     ],

@@ -125,4 +125,5 @@ def test_what_was_counted_decides_about_the_stages_with_latents(found: int) -> N
     assert ("poses and latents" in applying) == (found > 0)
     assert ("maps along the landscape" in applying) == (found > 0)
     assert ("refinement" in applying) == (found == 0)
+    assert not any(name.endswith("in one frame") for name in applying)
     assert applying[-1] == "final maps and confidence"

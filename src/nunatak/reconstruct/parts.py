@@ -18,6 +18,7 @@ from nunatak.reconstruct.orient import orient_pass
 from nunatak.reconstruct.stages import Stage
 from nunatak.reconstruct.starts import agreed, decided, open_pass, race_length, race_pass
 from nunatak.reconstruct.state import Context, RunState
+from nunatak.reconstruct.turned_states import turn_pass, were_turned
 
 # The passes that look around: then there is a model of the states to look again with.
 _BEFORE_THE_SECOND_LOOK = 5
@@ -71,6 +72,32 @@ def joint_subspace(config: EngineConfig) -> tuple[Stage, ...]:
         Stage("poses and latents", passes.joint_pass, first, cost=3 * cost),
     )
     return tuple(replace(stage, applies=_applies(config)) for stage in stages)
+
+
+def frames_of_states(config: EngineConfig) -> tuple[Stage, ...]:
+    """States that are one state turned, brought into one frame; latents are then found anew."""
+    if not config.most_latents:
+        return ()
+    cost, first = _joint_cost(config)
+    applies = _applies(config)
+
+    def still_applies(state: RunState) -> bool:
+        return were_turned(state) and applies(state)
+
+    again = (Stage("dimensions in one frame", count_pass, 1),) if config.counts_latents else ()
+    later = (
+        Stage("the subspace in one frame", passes.grow_pass, config.grow_passes),
+        Stage("poses and latents in one frame", passes.joint_pass, first),
+    )
+    return (
+        Stage("states that are others turned", turn_pass, 1, cost=cost, applies=applies),
+        # Most runs leave these out: counted in full they would make the progress of all others jump.
+        *(replace(stage, cost=0.2, applies=were_turned) for stage in again),
+        *(
+            replace(stage, cost=0.2, applies=lambda state: were_turned(state) and applies(state))
+            for stage in later
+        ),
+    )
 
 
 def _joint_cost(config: EngineConfig) -> tuple[float, int]:

@@ -20,6 +20,7 @@ NUNATAK = Recipe(
         parts.local_refinement,
         parts.joint_subspace,
         several_molecules,
+        parts.frames_of_states,
         parts.dimensions_of_groups,
         parts.states_of_one,
         parts.curved_landscape,

@@ -48,18 +48,25 @@ def _fraction(recipe: Plan, state: RunState, within: float) -> float:
     return done / sum(costs)
 
 
+def _at_what_applies(recipe: Plan, state: RunState) -> RunState:
+    """The state at the next stage that has something to do; past the last where none has."""
+    while state.stage < len(recipe.stages):
+        stage = recipe.stages[state.stage]
+        settled = state.outcome is not Outcome.RUNNING and not stage.always
+        if not settled and (state.passes or stage.applies(state)):
+            break
+        state = replace(state, stage=state.stage + 1, passes=0)
+    return state
+
+
 def run(
     recipe: Plan, context: Context, state: RunState | None = None, listeners: Sequence[Listener] = ()
 ) -> RunState:
     """Run the stages of a recipe to the end, from the beginning or from the state of a checkpoint."""
-    state = RunState() if state is None else state
+    state = _at_what_applies(recipe, RunState() if state is None else state)
     hand_back_freed()
     while state.stage < len(recipe.stages):
         stage = recipe.stages[state.stage]
-        settled = state.outcome is not Outcome.RUNNING and not stage.always
-        if settled or not (state.passes or stage.applies(state)):
-            state = replace(state, stage=state.stage + 1, passes=0)
-            continue
 
         def announce(
             within: float, state: RunState = state, name: str = stage.name, limit: int = stage.limit
@@ -75,7 +82,7 @@ def run(
         named = tuple({"stage": stage.name, **record} for record in state.history[known:])
         state = replace(state, passes=state.passes + 1, history=(*state.history[:known], *named))
         if state.passes >= stage.limit or stage.finished(state):
-            state = replace(state, stage=state.stage + 1, passes=0)
+            state = _at_what_applies(recipe, replace(state, stage=state.stage + 1, passes=0))
         for listener in listeners:
             listener.on_pass(state, stage.name)
     return state

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from nunatak.geometry.rotations import geodesic_deg, rotation_from_vector
 from nunatak.geometry.so3_grid import rotation_grid
+from nunatak.volumes import alignment_kernels
 from nunatak.volumes.alignment import (
     Motion,
     best_shifts,
@@ -14,8 +15,10 @@ from nunatak.volumes.alignment import (
     matches,
     move_maps,
     no_motion,
+    reference_turned_maps,
     still_fraction,
     still_parts,
+    turned_maps,
     whitened,
 )
 
@@ -46,6 +49,15 @@ def test_a_motion_moves_what_it_says() -> None:
     assert float((moved - expected).norm() / expected.norm()) < 0.1
     still = move_maps(blobs(BODY)[None], no_motion(1, moved))[0]
     torch.testing.assert_close(still, blobs(BODY), rtol=0, atol=1e-4)
+
+
+def test_the_compiled_turns_are_the_plain_ones() -> None:
+    """To rounding, over the edge of the box too, where half of a voxel counts."""
+    volume = torch.randn(13, 13, 13, generator=torch.Generator().manual_seed(0))
+    rotations = torch.cat([turn(0.0, 0.0, 0.0), turn(0.0, 0.0, 45.0), turn(100.0, -60.0, 20.0)])
+    expected = reference_turned_maps(volume, rotations)
+    assert torch.equal(turned_maps(volume, rotations), alignment_kernels.turned_maps(volume, rotations))
+    torch.testing.assert_close(turned_maps(volume, rotations), expected, rtol=0, atol=1e-4)
 
 
 def test_shifts_are_found_to_the_voxel() -> None:

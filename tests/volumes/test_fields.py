@@ -14,6 +14,7 @@ from nunatak.volumes.coordinate_field import CoordinateField
 from nunatak.volumes.field import VolumeField, half_ball, maps_from_half_ball, radial
 from nunatak.volumes.field_config import CoordinateConfig, FieldShape, GridConfig
 from nunatak.volumes.grid_field import GridField
+from nunatak.volumes.making import FieldPlan, field_with, new_field, plan_from_text
 
 SHAPE = FieldShape(box_px=20, radius_px=7, latent_dim=3)
 AMPLITUDE = torch.linspace(2.0, 0.5, 8)
@@ -32,7 +33,29 @@ def grid_field() -> GridField:
     return field
 
 
-FIELDS = pytest.mark.parametrize("make", [coordinate_field, grid_field], ids=["coordinates", "grid"])
+def field_on_a_mean() -> CoordinateField:
+    """A network that has learnt something, added to a map."""
+    network = CoordinateConfig(features_per_axis=8, width=24, layers=2, on_mean=True)
+    generator = torch.Generator().manual_seed(0)
+    field = new_field(FieldPlan("network", SHAPE, network), AMPLITUDE, generator)
+    assert isinstance(field, CoordinateField)
+    field.begin_with(hill()[None])
+    with torch.no_grad():
+        field.network.last.weight.copy_(0.2 * torch.randn(1, 24, generator=generator))
+    return field
+
+
+def hill() -> Tensor:
+    axis = torch.arange(20) - 10
+    squared = axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None] ** 2
+    return torch.exp(-squared / 12)
+
+
+FIELDS = pytest.mark.parametrize(
+    "make",
+    [coordinate_field, grid_field, field_on_a_mean],
+    ids=["coordinates", "grid", "coordinates-on-mean"],
+)
 
 
 def views(count: int = 4) -> tuple[Tensor, Tensor, Tensor]:
@@ -95,7 +118,7 @@ def test_gradients_reach_every_parameter_the_latents_and_the_rotations(make) -> 
 
     inputs = [rotations.clone().requires_grad_(), latents.clone().requires_grad_()]
     loss(*inputs).backward()
-    assert all(float(p.grad.abs().max()) > 0 for p in field.parameters())
+    assert all(float(p.grad.abs().max()) > 0 for p in field.parameters() if p.requires_grad)
     for i, part in enumerate(inputs):
         # Half a thousandth: the interpolation of the grid has kinks where a sample enters another voxel.
         direction = 5e-4 * torch.randn(part.shape, generator=generator)
@@ -124,13 +147,39 @@ def test_the_same_generator_gives_the_same_field() -> None:
 
 
 def test_a_grid_begins_with_a_map() -> None:
-    field, axis = grid_field(), torch.arange(20) - 10
-    squared = axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None] ** 2
-    mean = torch.exp(-squared / 12)
+    field, mean = grid_field(), hill()
     field.begin_with(mean[None])
     with torch.no_grad():
         field.voxels[1:] = 0
     assert float((field.maps(torch.zeros(1, 3))[0] - mean).norm() / mean.norm()) < 0.02
+
+
+def test_a_network_on_a_mean_begins_as_that_map_and_does_not_train_it() -> None:
+    network = CoordinateConfig(features_per_axis=8, width=24, layers=2, on_mean=True)
+    field = new_field(FieldPlan("network", SHAPE, network), AMPLITUDE, torch.Generator().manual_seed(0))
+    field.begin_with(hill()[None])
+    found = field.maps(torch.randn(2, 3, generator=torch.Generator().manual_seed(1)))
+    assert float((found - hill()).norm() / hill().norm()) < 0.03
+    assert {name for name, p in field.named_parameters() if not p.requires_grad} == {"mean.voxels"}
+    again = field_with(plan_from_text(FieldPlan("network", SHAPE, network).text()), field.state_dict())
+    torch.testing.assert_close(again.maps(torch.zeros(1, 3)), found[:1])
+
+
+def test_layers_in_bfloat16_err_little_and_only_while_gradients_are_wanted() -> None:
+    """Measured: 0.3 % of the values, 1.3 % of the latents' gradient; noise is far more than either."""
+    made = []
+    for bfloat16 in (False, True):
+        config = CoordinateConfig(features_per_axis=8, width=24, layers=2, bfloat16=bfloat16)
+        field = CoordinateField(SHAPE, config, AMPLITUDE, torch.Generator().manual_seed(0))
+        rotations, frequencies, latents = views()
+        latents.requires_grad_()
+        values = field.slices(rotations, frequencies, latents)
+        values.abs().square().sum().backward()
+        with torch.no_grad():
+            made.append((values.detach(), latents.grad, field.slices(rotations, frequencies, latents)))
+    for exact, coarse in zip(made[0][:2], made[1][:2], strict=True):
+        assert 1e-5 < float((coarse - exact).norm() / exact.norm()) < 0.02
+    assert torch.equal(made[0][2], made[1][2])
 
 
 def test_a_grid_without_latents_is_one_map() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from contextlib import AbstractContextManager
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
@@ -45,6 +46,19 @@ def is_host(device: torch.device) -> bool:
 def is_compiled(tensor: Tensor) -> bool:
     """True where the compiled kernels take a tensor: on the CPU. Elsewhere their plain torch twins run."""
     return tensor.device.type == "cpu"
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 faster than float32: GPUs, and CPUs with instructions for it."""
+    # Private names, of torch 2.6 and later: without them there is float32.
+    names = "_is_avx512_bf16_supported", "_is_amx_tile_supported"
+    asked = (getattr(torch.cpu, name, None) for name in names)
+    return not is_host(device) or any(ask() for ask in asked if ask is not None)
+
+
+def bfloat16_products(device: torch.device, wanted: bool) -> AbstractContextManager[Any]:
+    """Where layers multiply in bfloat16, should that be wanted."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=wanted)
 
 
 def to_device(tree: Tree, device: torch.device | str) -> Tree:

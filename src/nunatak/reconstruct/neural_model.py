@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from nunatak.core.device import CPU
+from nunatak.core.device import CPU, multiplies_bfloat16
 from nunatak.latent.encoder import Encoder
 from nunatak.latent.encoder_config import EncoderConfig
 from nunatak.latent.placing import Placing, placing
@@ -23,8 +23,7 @@ from nunatak.reconstruct.state import Context, RunState
 from nunatak.search.pose_encoder import PoseEncoder
 from nunatak.search.pose_encoder_config import PoseEncoderConfig
 from nunatak.volumes.field_config import CoordinateConfig, FieldShape, GridConfig
-from nunatak.volumes.grid_field import GridField
-from nunatak.volumes.making import FieldPlan, TrainableField, field_with, new_field
+from nunatak.volumes.making import FieldPlan, TrainableField, field_with, new_field, plan_from_text
 from nunatak.volumes.maps import working_box
 
 BETAS = (0.9, 0.99)
@@ -99,12 +98,17 @@ class Training:
     placing: Placing | None = None
 
 
-def field_plan(context: Context) -> FieldPlan:
-    """The volume that a configuration asks for."""
+def field_plan(context: Context, on_mean: bool = False) -> FieldPlan:
+    """The volume that a configuration asks for; a network may be added to a mean that is known."""
     config, radius = context.config, context.limit_px
     box = min(working_box(radius), context.cache.plane.box_px)
     shape = FieldShape(box, min(radius, (box - 1) // 2), config.latents)
-    network = CoordinateConfig(width=config.decoder_width, layers=config.decoder_layers)
+    network = CoordinateConfig(
+        width=config.decoder_width,
+        layers=config.decoder_layers,
+        on_mean=on_mean,
+        bfloat16=multiplies_bfloat16(context.device),
+    )
     grid = GridConfig(rank=config.decoder_rank, mask_radius_fraction=context.mask_fraction)
     return FieldPlan(config.decoder, shape, network, grid)
 
@@ -160,13 +164,14 @@ def started(
     with_encoder : bool or "poses"
         An encoder of latents, none, or one of poses and latents.
     mean : (d, d, d), optional
-        Where poses are known. A grid begins with this map, a network with nothing; an encoder may see
+        Where poses are known. A grid begins with this map, and a network is added to it; an encoder may see
         residuals from it, placed in its frame.
     """
-    plan, signal = field_plan(context), signal_power(context.cache, noise_variance, context.image_power)
+    plan = field_plan(context, mean is not None)
+    signal = signal_power(context.cache, noise_variance, context.image_power)
     amplitude = expected_amplitude(signal, noise_variance)[: plan.shape.radius_px + 1]
     field = new_field(plan, amplitude, context.generator(_FIELD))
-    if mean is not None and isinstance(field, GridField):
+    if mean is not None:
         field.begin_with(mean[None])
     encoder: Encoder | PoseEncoder | None = None
     placed: dict[str, Tensor] = {}
@@ -224,7 +229,8 @@ def _detached(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def resumed(state: RunState, context: Context) -> Training:
     """Modules and optimiser as the last pass left them."""
-    kept, plan = state.kept["trained"], field_plan(context)
+    kept = state.kept["trained"]
+    plan = plan_from_text(kept["plan"])
     parameters: dict[str, Tensor] = kept["parameters"]
     mine = {n.removeprefix("decoder."): t for n, t in parameters.items() if n.startswith("decoder.")}
     theirs = {n.removeprefix("encoder."): t for n, t in parameters.items() if n.startswith("encoder.")}

@@ -177,7 +177,7 @@ def grow_pass(state: RunState, context: Context) -> RunState:
         model = scattered(model, latent_dim(state, context), context)
     grown = maximize(model, context.cache, radius, context.mask_fraction, True)
     model = with_gauge(differing_in_the_molecule(grown))
-    plan = SearchPlan(radius, _STAY, 0, LocalPrior(pose=False))
+    plan = SearchPlan(radius, _STAY, 0, LocalPrior(pose=False, scale_sd=context.config.contrast_sd))
     moved, _, evidence = _step(replace(state, model=model), context, plan)
     return _record(state, replace(moved, noise_variance=model.noise_variance), 0.0, evidence, context)
 

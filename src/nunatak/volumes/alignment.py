@@ -14,9 +14,11 @@ from torch import Tensor
 from torch.nn.functional import avg_pool3d, grid_sample
 
 from nunatak.core.collective import ALONE, Group
+from nunatak.core.device import is_compiled
 from nunatak.core.fourier import fourier_map, real_map
 from nunatak.geometry.rotations import rotation_from_vector
 from nunatak.geometry.so3_grid import tangent_offsets
+from nunatak.volumes import alignment_kernels
 from nunatak.volumes.maps import radius_grid
 
 VOXELS_AT_ONCE = 1_500_000
@@ -58,6 +60,19 @@ def move_maps(maps: Tensor, motion: Motion) -> Tensor:
     return grid_sample(maps[:, None], grid.view(-1, box, box, box, 3), align_corners=True)[:, 0]
 
 
+def turned_maps(volume: Tensor, rotations: Tensor) -> Tensor:
+    """See reference_turned_maps; compiled on the CPU, where it has no gradient."""
+    if is_compiled(volume):
+        return alignment_kernels.turned_maps(volume, rotations)
+    return reference_turned_maps(volume, rotations)
+
+
+def reference_turned_maps(volume: Tensor, rotations: Tensor) -> Tensor:
+    """(r, d, d, d) V(Q x) of a (d, d, d) map for (r, 3, 3) rotations Q on (x, y, z); zero outside the box."""
+    still = rotations.new_zeros(len(rotations), 3)
+    return move_maps(volume.expand(len(rotations), -1, -1, -1), Motion(rotations, still))
+
+
 def whitened(maps: Tensor, radius_px: int, correlation: Tensor) -> Tensor:
     """(k, d, d, d) maps with the same mean power in every shell, damped by an FSC, each of norm 1.
 
@@ -89,8 +104,11 @@ def best_shifts(reference: Tensor, maps: Tensor, reach_px: int) -> tuple[Tensor,
     """
     box, width = maps.shape[-1], 2 * reach_px + 1
     product = torch.fft.rfftn(reference) * torch.fft.rfftn(maps, dim=(1, 2, 3)).conj()
-    every = torch.fft.irfftn(product, s=(box,) * 3, dim=(1, 2, 3)).roll((reach_px,) * 3, (1, 2, 3))
-    high, place = every[:, :width, :width, :width].flatten(1).max(1)
+    every = torch.fft.irfftn(product, s=(box,) * 3, dim=(1, 2, 3))
+    near = torch.arange(-reach_px, reach_px + 1, device=maps.device) % box
+    for axis in (1, 2, 3):
+        every = every.index_select(axis, near)
+    high, place = every.flatten(1).max(1)
     shift = torch.stack([place % width, place // width % width, place // width**2], 1) - reach_px
     return high / maps.flatten(1).norm(dim=1).clamp(min=1e-30), shift.to(maps.dtype)
 
@@ -104,8 +122,7 @@ def matches(
     for part in rotations[slice(*share.bounds)].split(max(1, VOXELS_AT_ONCE // volume.numel())):
         if not len(part):  # fewer rotations than processes
             continue
-        turned = move_maps(volume.expand(len(part), -1, -1, -1), Motion(part, part.new_zeros(len(part), 3)))
-        score, shift = best_shifts(reference, turned, reach)
+        score, shift = best_shifts(reference, turned_maps(volume, part), reach)
         scores.append(score)
         shifts.append(shift)
     return share.joined((torch.cat(scores), torch.cat(shifts)))

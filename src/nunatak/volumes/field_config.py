@@ -36,12 +36,18 @@ class CoordinateConfig:
         that a feature reaches feature_sd / (4 pi) of a box from the centre.
     width, layers : int
         Of the residual perceptron.
+    on_mean : bool
+        The network is added to a map that is known beforehand, and begins as nothing.
+    bfloat16 : bool
+        Layers multiply in bfloat16 while gradients are wanted; maps and scores are made in float32.
     """
 
     features_per_axis: int = 64
     feature_sd: float = 0.5
     width: int = 256
     layers: int = 3
+    on_mean: bool = False
+    bfloat16: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -28,7 +28,7 @@ class FieldPlan:
     shape : FieldShape
     network : CoordinateConfig
     grid : GridConfig
-        Only that of the kind is read.
+        Of a network, only the mask of the mean that it may be added to.
     """
 
     kind: Literal["network", "grid"]
@@ -69,7 +69,10 @@ def new_field(plan: FieldPlan, amplitude: Tensor, generator: torch.Generator) ->
     """
     if plan.kind == "grid":
         return GridField(plan.shape, plan.grid, amplitude, generator).to(amplitude.device)
-    return CoordinateField(plan.shape, plan.network, amplitude, generator).to(amplitude.device)
+    mean = None
+    if plan.network.on_mean:
+        mean = GridField(replace(plan.shape, latent_dim=0), plan.grid, amplitude, generator)
+    return CoordinateField(plan.shape, plan.network, amplitude, generator, mean).to(amplitude.device)
 
 
 def field_with(plan: FieldPlan, numbers: dict[str, Tensor]) -> TrainableField:

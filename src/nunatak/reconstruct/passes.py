@@ -144,6 +144,27 @@ def with_gauge(model: Model) -> Model:
     )
 
 
+def gauged(model: Model, context: Context) -> Model:
+    """The model in the gauge of convention 10, with components that hold nothing of its contrast."""
+    return with_gauge(without_contrast(model) if context.config.contrast_sd else model)
+
+
+def without_contrast(model: Model) -> Model:
+    """The model with components that are orthogonal to the mean, and what they had of it in the contrast.
+
+    (1 + z a) mean + z W is nearly (1 + z a) (mean + z W): of an image's strength a latent and its contrast
+    would each take a part, and the other latents of weak images would be too small.
+    """
+    mean, components = model.maps[:, 0], model.maps[:, 1:]
+    along = (components * mean[:, None]).mean(0).flatten(1).sum(1) / mean.square().mean(0).sum().clamp(
+        min=1e-30
+    )
+    maps = torch.cat([model.maps[:, :1], components - along[:, None, None, None] * model.maps[:, :1]], 1)
+    own = model.candidates
+    scales = (own.scales * (1 + own.latents @ along)).clamp(0.1, 10.0)
+    return replace(model, maps=maps, candidates=replace(own, scales=scales))
+
+
 def scattered(model: Model, latent_dim: int, context: Context) -> Model:
     """Latents at random: with poses held, passes turn them into the leading components of the residuals."""
     count = len(model.candidates)
@@ -176,7 +197,7 @@ def grow_pass(state: RunState, context: Context) -> RunState:
     if state.passes == 0:
         model = scattered(model, latent_dim(state, context), context)
     grown = maximize(model, context.cache, radius, context.mask_fraction, True)
-    model = with_gauge(differing_in_the_molecule(grown))
+    model = gauged(differing_in_the_molecule(grown), context)
     plan = SearchPlan(radius, _STAY, 0, LocalPrior(pose=False, scale_sd=context.config.contrast_sd))
     moved, _, evidence = _step(replace(state, model=model), context, plan)
     return _record(state, replace(moved, noise_variance=model.noise_variance), 0.0, evidence, context)
@@ -220,14 +241,15 @@ def _joint_model(model: Model, context: Context, radius_px: int) -> tuple[Model,
     """One model of all particles in the gauge, and the radius to search with: at least the first one's."""
     radius = max(radius_px, min(_first_joint_radius(context), context.limit_px))
     reach = min(radius + 2, context.limit_px)
-    made = with_gauge(maximize(model, context.cache, reach, context.mask_fraction, True))
+    made = gauged(maximize(model, context.cache, reach, context.mask_fraction, True), context)
     return made, min(radius, made.radius_px)
 
 
 def split_pass(state: RunState, context: Context) -> RunState:
     """One pass with a model per half-set, so that the resolution claimed does not rest on shared noise."""
     radius = _supported_radius(state.oriented, context, 0.143, 3)
-    model = with_gauge(maximize(state.oriented, context.cache, radius, context.mask_fraction, False))
+    made = maximize(state.oriented, context.cache, radius, context.mask_fraction, False)
+    model = gauged(made, context)
     plan = SearchPlan(min(radius, model.radius_px), _STAY, 2, local_prior(context, _shift_sd(model)))
     moved, change, evidence = _step(replace(state, model=model), context, plan)
     return _record(state, moved, change, evidence, context)
@@ -239,7 +261,8 @@ def settle_pass(state: RunState, context: Context) -> RunState:
     Poses that were free would leave the frame again, which a model of few components rewards.
     """
     radius = min(_supported_radius(state.oriented, context, 0.3, 0), start_radius(context))
-    model = with_gauge(maximize(state.oriented, context.cache, radius, context.mask_fraction, False))
+    made = maximize(state.oriented, context.cache, radius, context.mask_fraction, False)
+    model = gauged(made, context)
     # No step is made, so poses stay; that they might move is in the latents' error bars.
     plan = SearchPlan(min(radius, model.radius_px), _STAY, 0, local_prior(context, _shift_sd(model)))
     moved, _, evidence = _step(replace(state, model=model), context, plan)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from functools import lru_cache
 
@@ -145,3 +146,13 @@ def test_only_runs_that_count_their_dimensions_look_for_more() -> None:
     for plan in (ab_initio, fixed_poses):
         assert name in [stage.name for stage in plan(context.config).stages]
         assert name not in [stage.name for stage in plan(given).stages]
+
+
+def test_particles_in_one_place_are_one_group() -> None:
+    """Of copies of an image; sklearn would warn of clusters that are not there."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        shares = likeliest_groups(torch.ones(600, 3), 8, 0)
+        two = likeliest_groups(torch.eye(2).repeat(300, 1), 8, 0)
+    assert shares.shape == (600, 1)
+    assert two.argmax(1).unique(return_counts=True)[1].tolist() == [300, 300]

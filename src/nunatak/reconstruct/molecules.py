@@ -90,7 +90,9 @@ def likeliest_groups(latents: Tensor, most: int, seed: int) -> Tensor:
 def _grouped(latents: Tensor, numbers: Iterable[int], seed: int) -> Tensor:
     points = latents.double().cpu().numpy()
     some = points[np.random.default_rng(seed).permutation(len(points))[:_GROUPED]]
-    fits = [GaussianMixture(k, n_init=_GROUP_TRIES, random_state=seed).fit(some) for k in numbers]
+    distinct_points = len(np.unique(some, axis=0))  # of images that are one image there is one
+    asked = sorted({min(k, distinct_points) for k in numbers})
+    fits = [GaussianMixture(k, n_init=_GROUP_TRIES, random_state=seed).fit(some) for k in asked]
     best = min(fits, key=lambda fit: fit.bic(some)) if len(fits) > 1 else fits[0]
     return torch.from_numpy(np.asarray(best.predict_proba(points))).to(latents)
 

@@ -78,7 +78,7 @@ def frames_of_states(config: EngineConfig) -> tuple[Stage, ...]:
     """States that are one state turned, brought into one frame; latents are then found anew."""
     if not config.most_latents:
         return ()
-    cost, first = _joint_cost(config)
+    _, first = _joint_cost(config)
     applies = _applies(config)
 
     def still_applies(state: RunState) -> bool:
@@ -90,7 +90,7 @@ def frames_of_states(config: EngineConfig) -> tuple[Stage, ...]:
         Stage("poses and latents in one frame", passes.joint_pass, first),
     )
     return (
-        Stage("states that are others turned", turn_pass, 1, cost=cost, applies=applies),
+        Stage("states that are others turned", turn_pass, 1, cost=0.5, applies=applies),
         # Most runs leave these out: counted in full they would make the progress of all others jump.
         *(replace(stage, cost=0.2, applies=were_turned) for stage in again),
         *(

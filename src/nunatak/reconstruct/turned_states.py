@@ -106,7 +106,9 @@ def repeats(model: Model, radius_px: int, share: Share) -> tuple[Motion, float]:
 
 
 def _groups(model: Model, context: Context) -> list[Tensor]:
-    """Sets of particles, (n,) bool, whose latents lie apart, the largest first."""
+    """Sets of particles, (n,) bool, whose latents lie apart, the largest first; none where they are few."""
+    if len(context.cache) < 2 * LEAST_IN_A_GROUP:
+        return []
     shares = likeliest_groups(model.candidates.latents, MOST_GROUPS, context.config.seed)
     found = [members & context.sound for members in apart(context.cache.share.agreed(shares))]
     large = [members for members in found if int(members.sum()) >= LEAST_IN_A_GROUP]

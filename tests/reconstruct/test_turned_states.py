@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 
 import torch
 from _made_images import blobs, images_of
@@ -20,7 +19,6 @@ EVEN, ARM_UP = slice(0, 600), slice(600, 1200)
 STUCK = slice(900, 1200)
 
 
-@lru_cache(maxsize=1)
 def dimer(arm: float) -> Tensor:
     """Two equal parts, half a turn about z apart, and an arm at one of them."""
     part = torch.randn(14, 3, generator=torch.Generator().manual_seed(4)) * 2.0 + torch.tensor([4.5, 0, 0])

@@ -141,6 +141,9 @@ def test_short_memory_means_fewer_dimensions_before_it_means_no(tmp_path: Path) 
     fixed = asked.model_copy(update={"engine": asked.engine.model_copy(update={"latent_dim": 4})})
     with pytest.raises(InputError, match="with 4 latent dimensions: at least"):
         provide(fixed, read_particles(star), ALONE, tmp_path)
+    write_plan(tmp_path, found.memory)  # a run that has begun with eight is not changed
+    with pytest.raises(InputError, match="with 8 latent dimensions: at least"):
+        provide(asked, read_particles(star), ALONE, tmp_path)
     report = start_run(asked, tmp_path / "run", "here")
     assert report.job.engine.most_latent_dim == 3
     assert "most_latent_dim = 3" in (tmp_path / "run" / "config.toml").read_text()

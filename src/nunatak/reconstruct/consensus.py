@@ -53,8 +53,8 @@ _COLD = 1e-3
 class PolarImages:
     """Polar samples of a cache, whitened, for a grid's in-plane angles; and the trial shifts.
 
-    Of a cache in memory they are made once and kept; of one on the disk whenever they are looked at, which
-    costs a fiftieth of searching them and no memory that grows with the number of images.
+    Of a cache in memory they are made once and kept; of one on the disk whenever they are looked at, so that
+    no memory grows with the number of images.
     """
 
     def __init__(self, cache: ImageCache, noise_variance: Tensor, config: ConsensusConfig) -> None:

@@ -39,7 +39,7 @@ from nunatak.volumes.maps import change_box, working_box
 TURNED = "turned states"
 """Name under which a state keeps how many groups of particles were brought into the frame of another."""
 LEAST_REPEAT = 0.3
-"""Correlation of the whitened mean with itself, turned; of unlike molecules 0.05 to 0.2."""
+"""Correlation of the whitened mean with itself, turned; of a spike 0.63, of the 50S 0.20."""
 BETTER_NATS = 1.0
 """By which a group's images must be explained better when they are turned than as they lie."""
 _STEPS = 4

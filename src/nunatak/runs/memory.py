@@ -145,7 +145,8 @@ def provide(
     on_disk = {"memory": False, "disk": True}.get(asked.cache)
     limit = _limit_bytes(asked.memory_limit_GB, base, group, device)
     begun, largest = _begun(folder), None if is_host(device) else LARGEST_ON_A_GPU
-    for latents in _fewer_latents(job):
+    # A run that goes on keeps what it began with: it is refused, not changed.
+    for latents in _fewer_latents(job) if begun is None else (job.engine.most_latents,):
         work = _workload(job, particles, group, latents)
         plan = None if begun is None else predict(work, begun[0], begun[1], base)
         if plan is None or plan.peak_bytes > limit:

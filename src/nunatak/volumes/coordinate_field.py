@@ -66,10 +66,17 @@ class CoordinateField(nn.Module):
                 self.network.last.bias.zero_()
 
     def begin_with(self, maps: Tensor) -> None:
-        """Take the first of (k, d, d, d) maps as the mean."""
-        if self.mean is not None:
-            self.mean.begin_with(maps[:1])
-            self._mean_block = None
+        """Take the first of (k, d, d, d) maps as the mean.
+
+        Raises
+        ------
+        TypeError
+            The network is added to nothing.
+        """
+        if self.mean is None:
+            raise TypeError("this network is not added to a mean")
+        self.mean.begin_with(maps[:1])
+        self._mean_block = None
 
     def _block(self, mean: GridField) -> Tensor:
         if self._mean_block is None:

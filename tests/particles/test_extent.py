@@ -64,3 +64,12 @@ def test_a_molecule_lies_inside() -> None:
     beyond = truth.volumes.square()[:, radius > found * BOX].sum()
     assert found < 0.45
     assert float(beyond / truth.volumes.square().sum()) < 0.002
+
+
+def test_one_noisy_ring_far_out_is_no_particle() -> None:
+    """A ring at 0.4 of the box that stands out by 2 % of the centre, with noise on all of them of 1 %."""
+    radius = torch.arange(BOX // 2).float()
+    noise = 0.004 * torch.randn(len(radius), generator=torch.Generator().manual_seed(5))
+    power = 1 + 0.8 * (radius < 14).float() + noise
+    power[round(0.42 * BOX)] += 0.02
+    assert particle_radius(power) == 13 / BOX + 2 / 64

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import torch
+from sklearn.isotonic import isotonic_regression
 from torch import Tensor
 
 from nunatak.core.fourier import images_from_samples
 from nunatak.particles.cache import ImageCache
 
-MOST_IMAGES = 2000
+MOST_IMAGES = 10_000
 LEAST_POWER = 0.01
 """Of the power at the particle's centre: what is weaker is its rim, or the CTF's fringes."""
-# Standard deviations of the outermost rings' noise that the least power must stand out by.
-_CERTAIN = 3.0
+# Standard deviations of the outermost rings' power that the least power must be.
+_CERTAIN = 1.0
 _MARGIN = 2 / 64
 _OUTSIDE = 0.46
 # Of a smaller one no ring lies outside for certain.
@@ -39,6 +40,9 @@ def power_by_ring(cache: ImageCache) -> Tensor:
 def particle_radius(power: Tensor) -> float | None:
     """Radius of the particles as a fraction of the box, with a margin; None where the images do not show it.
 
+    The power is taken to fall from the centre on (isotonic regression), so that a ring of noise far out, by
+    itself above the least power, is no particle.
+
     Parameters
     ----------
     power : (box // 2,) from power_by_ring
@@ -52,5 +56,7 @@ def particle_radius(power: Tensor) -> float | None:
     noise = float(outside.std() / outside.mean())
     if not centre * LEAST_POWER > _CERTAIN * noise:
         return None
-    last = int(torch.nonzero(excess > LEAST_POWER * centre).max())
+    pixels = torch.arange(len(power)).clamp(min=0.2)
+    falling = isotonic_regression(excess.cpu().numpy(), sample_weight=pixels.numpy(), increasing=False)
+    last = int((falling > LEAST_POWER * centre).nonzero()[0].max())
     return last / box_px + _MARGIN

@@ -80,3 +80,12 @@ def test_steps_are_timed(called) -> None:
     found = json.loads(called(BENCHMARKS / "device_steps.py", *words))
     assert all(spent > 0 for spent in found["ms_per_image"].values())
     assert len(found["ms_per_image"]) == 3
+
+
+def test_success_is_counted_by_set(tiny: Path, tmp_path: Path, called) -> None:
+    table = tmp_path / "success.csv"
+    printed = called(
+        BENCHMARKS / "success.py", tiny, "--seeds", 0, 1, "--device", "cpu", "--threads", 1, "-o", table
+    )
+    assert printed.strip().splitlines()[-1] in [f"{tiny.name}: {found} of 2" for found in (0, 1, 2)]
+    assert len(table.read_text().splitlines()) == 3

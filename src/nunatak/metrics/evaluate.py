@@ -92,6 +92,12 @@ def _require_same_rows(run: RunPoses, truth: Truth, simulated_rows: Path) -> Non
         )
 
 
+def motion_bins(truth: Truth) -> NDArray[np.int64]:
+    """(n,) the state of every particle, of neighbours along a motion of more than ten states one number."""
+    state_count = len(truth.coordinates)
+    return truth.labels.numpy() * min(MOTION_BINS, state_count) // max(state_count, 1)
+
+
 def _score_poses(run: RunPoses, truth: Truth) -> tuple[Figures, Registration]:
     good = ~truth.junk.numpy()
     true_rotations, true_shifts_A = truth.rotations.double().numpy(), truth.shifts_A.double().numpy()
@@ -103,9 +109,8 @@ def _score_poses(run: RunPoses, truth: Truth) -> tuple[Figures, Registration]:
         "rot_mean_deg": float(error.mean()),
         "rot_within_10deg": float((error < 10).mean()),
     }
-    state_count = len(truth.coordinates)
-    if state_count > 1:
-        states = truth.labels.numpy()[good] * min(MOTION_BINS, state_count) // state_count
+    if len(truth.coordinates) > 1:
+        states = motion_bins(truth)[good]
         within = within_state_error_deg(run.rotations[good], true_rotations[good], states, alignment.hand)
         figures["rot_within_state_median_deg"] = float(np.median(within))
     good_poses = run.shifts_A[good], true_shifts_A[good], true_rotations[good]

@@ -36,11 +36,10 @@ LAST = "consensus refinement"
 
 
 def error_deg(rotations: np.ndarray, truth: Truth) -> float:
-    """Median error of particles that are no junk, of the hand that fits better."""
+    """Median error of particles that are no junk, in a frame and with a hand of each state's own."""
     good = ~truth.junk.numpy()
-    seen, true = rotations[good], truth.rotations.double().numpy()[good]
-    states = motion_bins(truth)[good]
-    return min(float(np.median(within_state_error_deg(seen, true, states, hand))) for hand in (1, -1))
+    true, states = truth.rotations.double().numpy()[good], motion_bins(truth)[good]
+    return float(np.median(within_state_error_deg(rotations[good], true, states, None)))
 
 
 def one_run(folder: Path, config: EngineConfig, device_name: str, threads: int) -> dict[str, Any]:

@@ -89,3 +89,10 @@ def test_success_is_counted_by_set(tiny: Path, tmp_path: Path, called) -> None:
     )
     assert printed.strip().splitlines()[-1] in [f"{tiny.name}: {found} of 2" for found in (0, 1, 2)]
     assert len(table.read_text().splitlines()) == 3
+
+
+def test_passes_are_timed_at_several_numbers(tiny: Path, called) -> None:
+    words = ["--numbers", 80, 160, "--latent-dim", 1, "--threads", 1]
+    found = json.loads(called(BENCHMARKS / "cost_by_number.py", tiny / "truth.star", *words))
+    assert [row["images"] for row in found["rows"]] == [80, 160]
+    assert all(row[name] > 0 for row in found["rows"] for name in row)

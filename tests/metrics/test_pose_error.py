@@ -60,6 +60,18 @@ def test_states_with_frames_of_their_own_have_no_error_within():
     assert np.median(align_frames(run, true).error_deg) > 1
 
 
+def test_molecules_that_share_nothing_have_hands_of_their_own():
+    """Of three molecules one came out mirrored; random poses stay wrong with either hand."""
+    true = _rotations(300)
+    states = np.arange(300) % 3
+    run = true @ _rotations(3, seed=5)[states]
+    run[states == 1] = FLIP @ run[states == 1]
+    assert np.max(within_state_error_deg(run, true, states, None)) < 1e-5
+    assert np.median(within_state_error_deg(run, true, states, 1)[states == 1]) > 30
+    run[states == 2] = _rotations(100, seed=8)
+    assert np.median(within_state_error_deg(run, true, states, None)[states == 2]) > 30
+
+
 def test_shift_error_leaves_the_moved_origin_out():
     true = _rotations(500)
     generator = np.random.default_rng(0)

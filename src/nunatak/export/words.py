@@ -18,6 +18,11 @@ TRUTH_WORDS = {
         "{:.2f}°",
         "after one alignment for each true state",
     ),
+    "rot_within_state_own_hands_median_deg": (
+        "The same with a hand of each state's own",
+        "{:.2f}°",
+        "as unrelated molecules have",
+    ),
     "rot_mean_deg": ("Rotation error, mean", "{:.2f}°", "wrong poses weigh heavily here"),
     "rot_within_10deg": ("Particles within 10°", "{:.1%}", ""),
     "shift_median_A": ("Shift error, median", "{:.2f} Å", "after moving the map's origin"),

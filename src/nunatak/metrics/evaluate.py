@@ -58,7 +58,8 @@ def evaluate_run(
     -------
     dict
         `n`; `hand`; `rot_median_deg`, `rot_mean_deg`, `rot_within_10deg` after one alignment of the frames;
-        `rot_within_state_median_deg` after one per true state (ten bins of a motion); `shift_median_A`;
+        `rot_within_state_median_deg` after one per true state (ten bins of a motion), and with a hand of each
+        state's own, as unrelated molecules have, `rot_within_state_own_hands_median_deg`; `shift_median_A`;
         `mean_fsc05_A`, `mean_fsc_auc`; `latent_knn`, `latent_pose_leak`, `latent_ari`;
         `per_image_fsc_auc`, its `_sd` and `volumes_scored`; `junk_auc`. What was not there is left out.
 
@@ -110,9 +111,11 @@ def _score_poses(run: RunPoses, truth: Truth) -> tuple[Figures, Registration]:
         "rot_within_10deg": float((error < 10).mean()),
     }
     if len(truth.coordinates) > 1:
-        states = motion_bins(truth)[good]
-        within = within_state_error_deg(run.rotations[good], true_rotations[good], states, alignment.hand)
+        known = run.rotations[good], true_rotations[good], motion_bins(truth)[good]
+        within = within_state_error_deg(*known, alignment.hand)
+        own_hands = within_state_error_deg(*known, None)
         figures["rot_within_state_median_deg"] = float(np.median(within))
+        figures["rot_within_state_own_hands_median_deg"] = float(np.median(own_hands))
     good_poses = run.shifts_A[good], true_shifts_A[good], true_rotations[good]
     origin_A = fit_origin_A(*good_poses)
     figures["shift_median_A"] = float(np.median(shift_error_A(*good_poses, origin_A)))

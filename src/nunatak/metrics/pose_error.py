@@ -64,18 +64,27 @@ def align_frames(rotations: NDArray, true_rotations: NDArray, used: NDArray | No
 
 
 def within_state_error_deg(
-    rotations: NDArray, true_rotations: NDArray, states: NDArray, hand: int
+    rotations: NDArray, true_rotations: NDArray, states: NDArray, hand: int | None
 ) -> NDArray[np.float64]:
     """(n,) degrees left when every state gets an alignment of its own, in the order of the input.
 
     States may sit in frames of their own (a swinging arm turns the average molecule); what remains here
     is error that no choice of frames explains.
+
+    Parameters
+    ----------
+    states : (n,) int
+    hand : int, optional
+        +1 or -1 for all states; of each state the one that fits better by default, as images of molecules
+        that share nothing leave the hand of each free.
     """
-    relative = relative_rotations(rotations, true_rotations, hand)
-    error_deg = np.zeros(len(relative))
+    error_deg = np.full(len(rotations), np.inf)
     for state in np.unique(states):
         mine = states == state
-        error_deg[mine] = angles_to(common_rotation(relative[mine]), relative[mine])
+        for side in (1, -1) if hand is None else (hand,):
+            relative = relative_rotations(rotations[mine], true_rotations[mine], side)
+            found = angles_to(common_rotation(relative), relative)
+            error_deg[mine] = min(error_deg[mine], found, key=np.median)
     return error_deg
 
 

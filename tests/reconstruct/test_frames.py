@@ -13,7 +13,14 @@ from nunatak.geometry.rotations import geodesic_deg, random_rotations, rotation_
 from nunatak.projection.gridding import block_from_maps
 from nunatak.projection.operator import slice_block
 from nunatak.reconstruct.config import EngineConfig
-from nunatak.reconstruct.frames import States, group_states, reframed, steady_motion, still_frames
+from nunatak.reconstruct.frames import (
+    States,
+    followed_ranks,
+    group_states,
+    reframed,
+    steady_motion,
+    still_frames,
+)
 from nunatak.reconstruct.model import Model
 from nunatak.search.candidates import Candidates
 from nunatak.volumes.alignment import Motion, move_maps
@@ -76,6 +83,19 @@ def test_states_that_stayed_behind_are_brought_along() -> None:
     assert float(before.max()) > 19.9
     assert float(after.max()) < 5.0
     assert float(after.median()) < 2.5
+
+
+def test_the_latent_that_frames_follow_need_not_be_the_first() -> None:
+    """Twenty states of which the second latent is the swing, the first in no order with it."""
+    angles = torch.linspace(-40, 40, 20)
+    drift = torch.stack([about_z(0.5 * float(a)) for a in angles])
+    motion = Motion(drift.transpose(1, 2), torch.zeros(20, 3))
+    mixed = 3 * torch.randn(20, generator=torch.Generator().manual_seed(2))
+    states = states_of(torch.zeros(20, BOX, BOX, BOX))
+    place = torch.linspace(0.025, 0.975, 20)[:, None]
+    for centres in (torch.stack([mixed, angles], 1), torch.stack([angles, mixed], 1)):
+        found = followed_ranks(replace(states, centres=centres), motion)
+        torch.testing.assert_close(found, place)
 
 
 def test_states_that_share_a_frame_are_left_alone() -> None:

@@ -48,6 +48,8 @@ _WIDEST_DEG = 70.0
 # A frame is changed where it lets so much more of the molecule stand still, and turns by so much.
 _LEAST_GAIN, _LEAST_TURN_DEG = 0.05, 8.0
 _PAIRS = 3
+# A latent is followed in place of the first where frames lie so much nearer to it.
+_CLEARLY = 0.8
 _BOX_FOR_TURNS = 1.2
 
 
@@ -175,11 +177,11 @@ def still_frames(states: States, radius_px: int, group: Group = ALONE) -> Motion
 
 
 def steady_motion(states: States, motion: Motion, radius_px: int) -> Motion:
-    """The motion of states into one frame, at a constant rate along the latent that changes the map most.
+    """The motion of states into one frame, at a constant rate along the one latent that frames follow.
 
     With more latents, or bent functions of one, the ends follow what they are free to and end further off.
     """
-    along = ranks(states.centres[:, 0], states.shares)[:, None]
+    along = followed_ranks(states, motion)
     motion = smooth_motion(along, states.shares, motion)
     # Trilinear interpolation takes much from the finest that a tight box holds, and so from every turn.
     box = working_box(round(_BOX_FOR_TURNS * radius_px))
@@ -188,6 +190,22 @@ def steady_motion(states: States, motion: Motion, radius_px: int) -> Motion:
     start = Motion(motion.rotations, motion.shifts_px * ratio)
     found = still_motion(maps, along, states.shares, start)
     return Motion(found.rotations, found.shifts_px / ratio)
+
+
+def followed_ranks(states: States, motion: Motion) -> Tensor:
+    """(k, 1) ranks of groups along the latent that their frames follow.
+
+    That is the first, which changes the map most; another where frames, group by group, lie clearly nearer to
+    a constant rate along it: what changes the map most need not move anything.
+    """
+    every = [ranks(values, states.shares)[:, None] for values in states.centres.T]
+    off = []
+    for along in every:
+        fitted = smooth_motion(along, states.shares, motion)
+        apart = geodesic_deg(fitted.rotations, motion.rotations)
+        off.append(float((states.shares * apart).sum() / states.shares.sum()))
+    best = min(range(len(off)), key=off.__getitem__)
+    return every[best if off[best] < _CLEARLY * off[0] else 0]
 
 
 def ranks(values: Tensor, shares: Tensor) -> Tensor:

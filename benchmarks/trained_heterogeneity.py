@@ -4,8 +4,8 @@
     python benchmarks/trained_heterogeneity.py SIMULATED --python PEER/bin/python --epochs 5
 
 Both train on the first images of a simulated set, one after the other, the peer first, and are asked for maps
-at the latents of the same particles. Prints one JSON object: seconds of each whole program, and the mean area
-under the FSC with each particle's own true map. `--decoder` and `--encoder` choose our parts.
+at the latents of the same particles; the default engine, which has no epochs, is asked as well. Prints one
+JSON object: seconds of each whole program, and the mean area under the FSC with each particle's own true map.
 """
 
 from __future__ import annotations
@@ -35,25 +35,30 @@ def nunatak(words: list[str], log: Path, options: argparse.Namespace) -> float:
     return finished.wall_s
 
 
-def measure_ours(options: argparse.Namespace, decoder: str, images: int) -> dict[str, object]:
-    """The same of our recipe; maps with its trained volume."""
+def recipe_words(options: argparse.Namespace, volume: str) -> list[str]:
+    """Options of the recipe cryodrgn with a trained volume; none for the default engine."""
+    if volume == "engine":
+        return []
+    words = ["--recipe", "cryodrgn", "--latent-dim", str(options.latent_dim)]
+    words += ["--epochs", str(options.epochs), "--decoder", volume, "--encoder", options.encoder]
+    return [*words, "--decoder-width", str(options.width), "--encoder-width", str(options.width)]
+
+
+def measure_ours(options: argparse.Namespace, volume: str, images: int) -> dict[str, object]:
+    """The same of our recipe, or of the default engine: its maps at the particles' latents."""
     truth = read_truth(options.simulated)
     rows = peer.scored_rows(images, options.maps)
     with tempfile.TemporaryDirectory(prefix="nunatak_") as name:
         folder, log = Path(name), Path(name) / "output.log"
         write_subset(Path(options.simulated) / "truth.star", images, folder)
         words = ["heterogeneity", str(folder / "particles.star"), "-o", str(folder / "run")]
-        words += ["--recipe", "cryodrgn", "--latent-dim", str(options.latent_dim)]
-        words += ["--epochs", str(options.epochs), "--decoder", decoder]
-        words += ["--decoder-width", str(options.width), "--encoder-width", str(options.width)]
-        words += ["--encoder", options.encoder, "--seed", str(options.seed)]
+        words += ["--seed", str(options.seed), *recipe_words(options, volume)]
         wall_s = nunatak(words, log, options)
         asked = ["volumes", str(folder / "run"), "-o", str(folder / "maps")]
         nunatak([*asked, "--at-particles", ",".join(map(str, rows))], log, options)
         maps = [mrcfile.read(folder / "maps" / f"vol_{row:06d}.mrc").astype(np.float32) for row in rows]
     return {
-        "decoder": decoder,
-        "encoder": options.encoder,
+        "volume": volume,
         "wall_s": round(wall_s, 1),
         "per_image_fsc_auc": round(peer.per_image_area(maps, rows, truth), 4),
     }
@@ -63,12 +68,13 @@ def main() -> None:
     """Measure both, the peer first."""
     made = peer.parser()
     made.description = __doc__
-    made.add_argument("--decoder", choices=["network", "grid"], nargs="+", default=["network", "grid"])
+    volumes = ["network", "grid", "engine"]
+    made.add_argument("--volumes", choices=volumes, nargs="+", default=volumes)
     made.add_argument("--encoder", choices=["placed", "image"], default="placed")
     made.add_argument("-o", "--output", help="write the JSON there too")
     options = made.parse_args()
     theirs = peer.measure(options)
-    every = [measure_ours(options, decoder, int(str(theirs["images"]))) for decoder in options.decoder]
+    every = [measure_ours(options, volume, int(str(theirs["images"]))) for volume in options.volumes]
     for ours in every:
         ours["times_as_fast"] = round(float(str(theirs["wall_s"])) / float(str(ours["wall_s"])), 2)
     report({"nunatak": every, "peer": theirs, "machine": machine(options.threads)}, options.output)

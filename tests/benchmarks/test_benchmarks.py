@@ -96,3 +96,10 @@ def test_passes_are_timed_at_several_numbers(tiny: Path, called) -> None:
     found = json.loads(called(BENCHMARKS / "cost_by_number.py", tiny / "truth.star", *words))
     assert [row["images"] for row in found["rows"]] == [80, 160]
     assert all(row[name] > 0 for row in found["rows"] for name in row)
+
+
+def test_a_bank_finds_what_the_exact_search_finds(tiny: Path, called) -> None:
+    words = ["--images", 6, "--train-images", 80, "--epochs", 1, "--latent-dim", 1, "--decoder", "grid"]
+    found = json.loads(called(BENCHMARKS / "exact_search.py", tiny, *words, "--l-end", 13, "--threads", 1))
+    assert found["bank"]["rot_median_deg"] < 10
+    assert found["bank"]["images_per_s"] > found["exact"]["images_per_s"] > 0

@@ -15,7 +15,7 @@ from nunatak.projection.operator import slice_block
 from nunatak.reconstruct.config import EngineConfig
 from nunatak.reconstruct.frames import (
     States,
-    followed_ranks,
+    followed_coordinate,
     group_states,
     reframed,
     steady_motion,
@@ -94,8 +94,17 @@ def test_the_latent_that_frames_follow_need_not_be_the_first() -> None:
     states = states_of(torch.zeros(20, BOX, BOX, BOX))
     place = torch.linspace(0.025, 0.975, 20)[:, None]
     for centres in (torch.stack([mixed, angles], 1), torch.stack([angles, mixed], 1)):
-        found = followed_ranks(replace(states, centres=centres), motion)
+        found = followed_coordinate(replace(states, centres=centres), motion)
         torch.testing.assert_close(found, place)
+
+
+def test_of_unevenly_occupied_states_the_latent_itself_is_followed() -> None:
+    """Two wells of states at the ends of the swing with a gap between: ranks do not see how wide it is."""
+    angles = torch.cat([torch.linspace(-40, -30, 10), torch.linspace(30, 40, 10)])
+    drift = torch.stack([about_z(0.5 * float(a)) for a in angles])
+    states = replace(states_of(torch.zeros(20, BOX, BOX, BOX)), centres=angles[:, None])
+    motion = Motion(drift.transpose(1, 2), torch.zeros(20, 3))
+    torch.testing.assert_close(followed_coordinate(states, motion), angles[:, None])
 
 
 def test_states_that_share_a_frame_are_left_alone() -> None:

@@ -48,7 +48,7 @@ _WIDEST_DEG = 70.0
 # A frame is changed where it lets so much more of the molecule stand still, and turns by so much.
 _LEAST_GAIN, _LEAST_TURN_DEG = 0.05, 8.0
 _PAIRS = 3
-# A latent is followed in place of the first where frames lie so much nearer to it.
+# Another coordinate is followed than the rank along the first latent where frames lie so much nearer to it.
 _CLEARLY = 0.8
 _BOX_FOR_TURNS = 1.2
 
@@ -177,11 +177,11 @@ def still_frames(states: States, radius_px: int, group: Group = ALONE) -> Motion
 
 
 def steady_motion(states: States, motion: Motion, radius_px: int) -> Motion:
-    """The motion of states into one frame, at a constant rate along the one latent that frames follow.
+    """The motion of states into one frame, at a constant rate along the one coordinate that frames follow.
 
     With more latents, or bent functions of one, the ends follow what they are free to and end further off.
     """
-    along = followed_ranks(states, motion)
+    along = followed_coordinate(states, motion)
     motion = smooth_motion(along, states.shares, motion)
     # Trilinear interpolation takes much from the finest that a tight box holds, and so from every turn.
     box = working_box(round(_BOX_FOR_TURNS * radius_px))
@@ -192,13 +192,16 @@ def steady_motion(states: States, motion: Motion, radius_px: int) -> Motion:
     return Motion(found.rotations, found.shifts_px / ratio)
 
 
-def followed_ranks(states: States, motion: Motion) -> Tensor:
-    """(k, 1) ranks of groups along the latent that their frames follow.
+def followed_coordinate(states: States, motion: Motion) -> Tensor:
+    """(k, 1) the coordinate of groups along which their frames turn at the most constant rate.
 
-    That is the first, which changes the map most; another where frames, group by group, lie clearly nearer to
-    a constant rate along it: what changes the map most need not move anything.
+    That is the rank along the first latent, which changes the map most, and of an evenly occupied swing
+    nearly its angle; or the rank along another latent, or the value of one, where frames, group by group, lie
+    clearly nearer to a constant rate along it: what changes the map most need not move anything, and states
+    need not be evenly occupied.
     """
-    every = [ranks(values, states.shares)[:, None] for values in states.centres.T]
+    by_rank = [ranks(values, states.shares) for values in states.centres.T]
+    every = [tried[:, None] for tried in (*by_rank, *states.centres.T)]
     off = []
     for along in every:
         fitted = smooth_motion(along, states.shares, motion)

@@ -67,7 +67,7 @@ def test_a_molecule_lies_inside() -> None:
 
 
 def test_one_noisy_ring_far_out_is_no_particle() -> None:
-    """A ring at 0.4 of the box that stands out by 2 % of the centre, with noise on all of them of 1 %."""
+    """A ring at 0.42 of the box that stands out by 2.5 % of the centre, and noise of 0.5 % on all rings."""
     radius = torch.arange(BOX // 2).float()
     noise = 0.004 * torch.randn(len(radius), generator=torch.Generator().manual_seed(5))
     power = 1 + 0.8 * (radius < 14).float() + noise

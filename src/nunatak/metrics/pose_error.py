@@ -74,9 +74,9 @@ def within_state_error_deg(
     Parameters
     ----------
     states : (n,) int
-    hand : int, optional
-        +1 or -1 for all states; of each state the one that fits better by default, as images of molecules
-        that share nothing leave the hand of each free.
+    hand : int or None
+        +1 or -1 for all states; None: of each state the one that fits better, as images of molecules that
+        share nothing leave the hand of each free.
     """
     error_deg = np.full(len(rotations), np.inf)
     for state in np.unique(states):

@@ -1,4 +1,4 @@
-"""The dominant path: the curve that explains noisy measurements best."""
+"""The dominant path: a curve along the order of the particles that many beginnings agree on."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from test_free_energy import rmse_kT
 
 from nunatak.analysis.coordinates import principal_coordinates
 from nunatak.analysis.deconvolution import log_densities
-from nunatak.analysis.dominant import dominant_curve
+from nunatak.analysis.dominant import agreed_order, dominant_curve
 from nunatak.analysis.measurements import Measurements, without_prior
-from nunatak.analysis.paths import component_path
-from nunatak.analysis.reaction import curve_log_likelihood, curve_of, density_along_path
+from nunatak.analysis.reaction import curve_of, density_along_path
 
 PARTICLES = 4000
 
@@ -26,25 +25,41 @@ def measured_in_frame(found: Posteriors):
     return measured, lambda t: frame.of(found.embed(t))[:, :2]
 
 
-@pytest.mark.parametrize(("noise", "seed"), [(0.12, 0), (0.2, 1)])
+@pytest.mark.parametrize(("noise", "seed"), [(0.12, 0), (0.2, 1), (0.3, 1)])
 def test_a_motion_that_turns_by_more_than_a_half_circle(noise: float, seed: int) -> None:
     """No component rises along it; the curve does, and the free energy along it is the simulated one."""
     motion = Motion((1.0, 0.2, 0.8), bend=2.4)
     found = posteriors(motion, PARTICLES, noise, seed)
     measured, places = measured_in_frame(found)
-    curve = dominant_curve(measured, 1.0)
+    curve = dominant_curve(measured, measured.positions, lambda points: points).curve
     follows = abs(float(spearmanr(curve.positions(measured.positions), found.t).statistic))
     along_component = abs(float(spearmanr(measured.positions[:, 0], found.t).statistic))
     assert follows > 0.97
     assert along_component < 0.9
-    straight = curve_of(component_path(measured.positions, 0, 25), 1.0)
-    assert curve_log_likelihood(measured, curve) > curve_log_likelihood(measured, straight) + 0.2
     t = np.linspace(-1, 1, 400)
     along = curve.positions(places(t))
     t, along = (t, along) if along[-1] > along[0] else (t[::-1], along[::-1])
     speed = np.gradient(along, np.arange(len(along)))
     profile = density_along_path(measured, curve, np.random.default_rng(0), bootstraps=4)
     assert rmse_kT(profile, along, motion.density(t) / np.maximum(speed, 1e-9)) < 0.5
+
+
+def test_one_wrong_order_of_many_does_not_decide() -> None:
+    """One order has two parts exchanged, one is noise; turned round or not, the others' mean is taken."""
+    generator = np.random.default_rng(0)
+    true = np.sort(generator.random(500))
+    agreeing = [sign * (true + 0.03 * generator.normal(size=500)) for sign in (1, -1, 1, -1)]
+    exchanged = np.where(true < 0.5, true + 0.5, true - 0.5)
+    order, agreement = agreed_order([*agreeing, exchanged, generator.random(500)])
+    assert abs(spearmanr(order, true).statistic) > 0.998
+    assert agreement == pytest.approx(0.72, abs=0.08)
+    assert agreed_order([true])[1] == 1.0
+
+
+def test_noise_has_no_order_that_is_agreed_on() -> None:
+    generator = np.random.default_rng(0)
+    measured = Measurements(generator.normal(size=(2000, 3)), np.broadcast_to(0.5 * np.eye(3), (2000, 3, 3)))
+    assert dominant_curve(measured, measured.positions, lambda points: points).agreement < 0.6
 
 
 def test_a_curve_is_turned_round() -> None:

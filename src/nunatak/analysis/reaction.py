@@ -11,7 +11,6 @@ from nunatak.analysis.deconvolution import (
     BOOTSTRAPS,
     Density,
     deconvolved_density,
-    gaussian_likelihood,
     log_densities,
 )
 from nunatak.analysis.measurements import Measurements
@@ -59,6 +58,12 @@ class Curve:
         after = float(arc_lengths(self.points)[-1]) - self.begins - self.length
         return Curve(self.points[::-1], max(after, 0.0), self.length)
 
+    def trimmed(self, density: NDArray, outside: float) -> Curve:
+        """The same curve, its path without a part `outside` of the (cells,) density at either end."""
+        below = np.cumsum(density) / np.sum(density)
+        first, last = np.interp([outside, 1 - outside], below, self.axis) + self.begins
+        return Curve(self.points, float(first), float(max(last - first, 1e-9)))
+
     def positions(self, points: NDArray) -> NDArray[np.float64]:
         """(n,) where along the curve (n, d) points are nearest to it, counted from the path's beginning."""
         return projected_on_path(points, self.points)[0] - self.begins
@@ -92,7 +97,7 @@ def refined_curve(
     points = curve.points
     typical = precisions.mean(0)
     for _ in range(iterations):
-        likelihood, elsewhere, _ = _against_background(sample, points)
+        likelihood, elsewhere = _against_background(sample, points)
         likelihood *= (1 - ASTRAY) / len(points)
         share = likelihood / (likelihood.sum(1) + ASTRAY * elsewhere)[:, None]
         # A cell that few particles reach stays where it was.
@@ -119,7 +124,7 @@ def density_along_path(
     measured : Measurements
         (n, d), in the coordinates of the curve.
     """
-    likelihood = _curve_likelihood(measured, curve.points)
+    likelihood = _curve_likelihood(measured, curve.points, _scatter_across(measured, curve.points))
     along = curve.positions(measured.positions)
     tangents = _tangents(curve.points)[np.abs(along[:, None] - curve.axis).argmin(1)]
     variance = np.einsum("ni,nij,nj->n", tangents, measured.covariances, tangents)
@@ -138,31 +143,16 @@ def _tangents(points: NDArray) -> NDArray[np.float64]:
     return tangents / np.maximum(np.linalg.norm(tangents, axis=1, keepdims=True), 1e-300)
 
 
-def curve_log_likelihood(measured: Measurements, curve: Curve, iterations: int = 40) -> float:
-    """Mean log likelihood of measurements from a curve, under the density along it that fits best.
-
-    A tenth of the particles may lie anywhere, so that those with wrong poses do not decide.
-    """
-    likelihood, elsewhere, highest = _against_background(measured, curve.points)
-    masses = np.full(len(curve.points), 1 / len(curve.points))
-    for _ in range(iterations):
-        predicted = (1 - ASTRAY) * (likelihood @ masses) + ASTRAY * elsewhere
-        masses = masses * (likelihood / predicted[:, None]).mean(0)
-        masses /= masses.sum()
-    predicted = (1 - ASTRAY) * (likelihood @ masses) + ASTRAY * elsewhere
-    return float((np.log(predicted) + highest).mean())
-
-
-def _against_background(measured: Measurements, points: NDArray) -> tuple[NDArray, NDArray, NDArray]:
-    """Densities of each measurement at each cell of a curve, and anywhere; and the log of what they lack.
+def _against_background(measured: Measurements, points: NDArray) -> tuple[NDArray, NDArray]:
+    """Densities of each measurement at each cell of a curve, and anywhere, up to one factor for each.
 
     Anywhere is a Gaussian of twice the measurements' own covariance.
 
     Returns
     -------
-    (n, cells), (n,), (n,) float64
+    (n, cells), (n,) float64
     """
-    cost = _curve_cost(measured, points)
+    cost = _curve_cost(measured, points, _scatter_across(measured, points))
     away = measured.positions - measured.positions.mean(0)
     d = away.shape[1]
     spread = 2 * np.cov(away, rowvar=False).reshape(d, d) + 1e-12 * np.eye(d)
@@ -170,15 +160,12 @@ def _against_background(measured: Measurements, points: NDArray) -> tuple[NDArra
         np.einsum("ni,ij,nj->n", away, np.linalg.inv(spread), away) + np.linalg.slogdet(spread)[1]
     )
     highest = np.maximum(cost.max(1), broad)
-    return np.exp(cost - highest[:, None]), np.exp(broad - highest), highest
+    return np.exp(cost - highest[:, None]), np.exp(broad - highest)
 
 
-def _curve_likelihood(measured: Measurements, curve: NDArray) -> NDArray[np.float32]:
+def _curve_likelihood(measured: Measurements, curve: NDArray, scatter: float) -> NDArray[np.float32]:
     """(n, cells) likelihood of each measurement at each cell of a curve, the largest of a row being 1."""
-    if curve.shape[1] == 1:
-        return gaussian_likelihood(measured, curve)
     result = np.empty((len(measured), len(curve)), np.float32)
-    scatter = _scatter_across(measured, curve)
     for start in range(0, len(measured), _PART):
         part = slice(start, start + _PART)
         cost = _curve_cost(measured.rows(part), curve, scatter)
@@ -186,20 +173,27 @@ def _curve_likelihood(measured: Measurements, curve: NDArray) -> NDArray[np.floa
     return result
 
 
-def _curve_cost(measured: Measurements, curve: NDArray, scatter: float | None = None) -> NDArray[np.float64]:
-    """(n, cells) log density of each measurement at each cell of a curve, up to one constant."""
-    dimensions = curve.shape[1]
-    scatter = _scatter_across(measured, curve) if scatter is None else scatter
+def _curve_cost(measured: Measurements, curve: NDArray, scatter: float) -> NDArray[np.float64]:
+    """(n, cells) log density of each measurement at each cell of a curve, up to one constant.
+
+    Each covariance is widened by scatter * (I - t t^T), t being the curve's tangent at the cell. What differs
+    from cell to cell is of rank one (Sherman & Morrison 1950), so that nothing is inverted for a pair.
+    """
     if scatter == 0:
         return log_densities(measured, curve)
-    cost = np.empty((len(measured), len(curve)))
-    for cell, (place, tangent) in enumerate(zip(curve, _tangents(curve), strict=True)):
-        across = scatter * (np.eye(dimensions) - np.outer(tangent, tangent))
-        widened = measured.covariances + across
-        away = (measured.positions - place)[..., None]
-        solved = np.linalg.solve(widened, away)
-        cost[:, cell] = -0.5 * ((away * solved).sum((1, 2)) + np.linalg.slogdet(widened)[1])
-    return cost
+    dimensions = curve.shape[1]
+    widened = Measurements(measured.positions, measured.covariances + scatter * np.eye(dimensions))
+    precision = np.linalg.inv(widened.covariances)
+    flat = precision.reshape(len(precision), -1)
+    tangents = _tangents(curve)
+
+    def of_pairs(right: NDArray) -> NDArray:
+        return flat @ (tangents[:, :, None] * right[:, None, :]).reshape(len(curve), -1).T
+
+    pull = np.einsum("nij,nj->ni", precision, measured.positions)
+    along = pull @ tangents.T - of_pairs(curve)
+    left = 1 - scatter * of_pairs(tangents)
+    return log_densities(widened, curve) - 0.5 * (scatter * along**2 / left + np.log(left))
 
 
 def _scatter_across(measured: Measurements, curve: NDArray) -> float:

@@ -84,8 +84,7 @@ def _dominant(particles: NDArray, covariances: NDArray, informed: int) -> NDArra
     It lies among the posterior means, as the maps that are shown along it shall.
     """
     places = Measurements(particles[:, :informed], covariances[:, :informed, :informed])
-    noise = float(np.sqrt(np.median(np.linalg.eigvalsh(places.covariances)[:, 0])))
-    curve = dominant_curve(places, noise).within
+    curve = dominant_curve(places, places.positions, lambda points: points).curve.within
     way = np.zeros((len(curve), particles.shape[1]))
     way[:, :informed] = curve if curve[0, 0] <= curve[-1, 0] else curve[::-1]
     return way

@@ -13,6 +13,7 @@ from nunatak.core.errors import require
 COUNTED = 0.01
 """States of less than this part of the commonest one's occupancy are not compared."""
 _FEW_STATES = 8
+_FREEDOM, _CENTRE_STEPS = 4.0, 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,17 +46,19 @@ def state_energies(shares: NDArray, true_shares: NDArray, particles: int) -> Sta
     return StateEnergies(found_kT, true_kT, compared, float(np.sqrt((difference**2).mean())))
 
 
-def places_of_states(positions: NDArray, labels: NDArray, coordinates: NDArray) -> NDArray[np.float64]:
-    """(states,) where along a path each state lies: rising or falling with the true coordinate.
+def centres_of_states(
+    positions: NDArray, covariances: NDArray, labels: NDArray, coordinates: NDArray
+) -> NDArray[np.float64]:
+    """(states, d) where each state lies in latent space, by the measurements of its particles.
 
-    Medians of the particles of each state; of many states the smoothest curve through them that their
-    standard errors allow, since latents hardly change with the coordinate near the ends of a swing, and a
-    state's share is counted between its neighbours' places.
+    The location of a t distribution whose shape for each particle is its error's (Lange, Little & Taylor
+    1989, J. Am. Stat. Assoc. 84, 881), since particles with wrong poses lie anywhere; of many states the
+    smoothest curve through them that their standard errors allow.
 
     Parameters
     ----------
-    positions : (n,)
-        Of the particles along the path.
+    positions, covariances : (n, d), (n, d, d)
+        Of the particles, without a prior.
     labels : (n,) int
     coordinates : (states,)
         The true reaction coordinate of each state, rising.
@@ -67,16 +70,38 @@ def places_of_states(positions: NDArray, labels: NDArray, coordinates: NDArray) 
     """
     there = np.flatnonzero(np.bincount(labels, minlength=len(coordinates)) > 1)
     require(len(there) > 1, "Only one state has particles: there is no landscape to score.")
-    of_state = [positions[labels == k] for k in there]
-    middle = np.array([np.median(values) for values in of_state])
-    rises = np.corrcoef(coordinates[there], middle)[0, 1] >= 0
+    precisions = np.linalg.inv(covariances)
+    found = [_robust_centre(positions[labels == k], precisions[labels == k]) for k in there]
+    centres, errors = (np.array(column) for column in zip(*found, strict=True))
     if len(there) < _FEW_STATES:
-        return np.interp(coordinates, coordinates[there], middle)
-    # A median's standard error is 1.25 times the mean's.
-    error = np.array([1.25 * values.std() / np.sqrt(len(values)) for values in of_state])
-    weights = 1 / np.maximum(error, 1e-9 * max(float(np.ptp(middle)), 1e-300))
-    curve = UnivariateSpline(coordinates[there], middle, weights, k=3, s=len(there))(coordinates)
-    return np.maximum.accumulate(curve) if rises else np.minimum.accumulate(curve)
+        columns = [np.interp(coordinates, coordinates[there], column) for column in centres.T]
+    else:
+        weights = 1 / np.maximum(errors, 1e-9 * max(float(np.ptp(centres)), 1e-300))
+        columns = [
+            UnivariateSpline(coordinates[there], column, weight, k=3, s=len(there))(coordinates)
+            for column, weight in zip(centres.T, weights.T, strict=True)
+        ]
+    return np.stack(columns, 1)
+
+
+def in_one_direction(places: NDArray) -> NDArray[np.float64]:
+    """(states,) places of states along a path, none before the one that it follows."""
+    rises = places[-1] >= places[0]
+    return np.maximum.accumulate(places) if rises else np.minimum.accumulate(places)
+
+
+def _robust_centre(positions: NDArray, precisions: NDArray) -> tuple[NDArray, NDArray]:
+    """(d,) location of measurements with errors of their own, and its (d,) standard errors."""
+    centre = np.median(positions, 0)
+    for _ in range(_CENTRE_STEPS):
+        away = positions - centre
+        squared = np.einsum("ni,nij,nj->n", away, precisions, away)
+        share = (_FREEDOM + positions.shape[1]) / (_FREEDOM + squared)
+        whole = np.einsum("n,nij->ij", share, precisions)
+        centre = np.linalg.solve(whole, np.einsum("n,nij,nj->i", share, precisions, positions))
+    pulls = share[:, None] * np.einsum("nij,nj->ni", precisions, positions - centre)
+    inverse = np.linalg.inv(whole)
+    return centre, np.sqrt(np.diag(inverse @ (pulls.T @ pulls) @ inverse))
 
 
 def shares_along(axis: NDArray, density: NDArray, places: NDArray) -> NDArray[np.float64]:

@@ -36,10 +36,12 @@ def write_clusters(path: Path, groups: dict[str, Clusters]) -> None:
     write_table(path, ("kind", "cluster", "particles", "representative"), rows)
 
 
-def write_profile(path: Path, profile: Density) -> None:
-    """profile_*.csv: density and free energy against the position along one axis."""
-    names = ("position", "density", "raw_density", "free_energy_kT", "error_kT")
+def write_profile(path: Path, profile: Density, cells: NDArray) -> None:
+    """profile_*.csv: density and free energy against the position along a curve, and its (m, d) cells."""
+    names = ["position", "density", "raw_density", "free_energy_kT", "error_kT"]
+    names += [f"component_{k}" for k in range(cells.shape[1])]
     columns = (profile.axes[0], profile.density, profile.raw, profile.free_energy_kT, profile.error_kT)
+    columns = (*columns, *cells.T)
     write_table(path, names, zip(*columns, strict=True))
 
 

@@ -195,7 +195,7 @@ def _write_arrays(
 def _write_landscape(out: Path, plane: Landscape) -> list[str]:
     found = plane.density
     if len(found.axes) == 1:
-        write_profile(out / "landscape.csv", found)
+        write_profile(out / "landscape.csv", found, found.axes[0][:, None])
         return ["landscape.csv"]
     arrays = {
         "landscape_density.npy": found.density,
@@ -211,7 +211,7 @@ def _write_paths(out: Path, study: Study, paths: list[StudiedPath], steps: int) 
     files = []
     for path in paths:
         write_path(out / f"path_{path.name}.csv", path, study.latents(path.points))
-        write_profile(out / f"profile_{path.name}.csv", path.profile)
+        write_profile(out / f"profile_{path.name}.csv", path.profile, path.curve.points)
         along, away = projected_on_path(study.positions[:, : study.informed], path.points)
         # On the axis of the profile, so that a particle's place can be read off its free energy.
         along = np.interp(along, arc_lengths(path.points), path.places)
@@ -285,6 +285,7 @@ def _told_path(path: StudiedPath) -> dict[str, Any]:
         "length": path.curve.length,
         "least_support": float(path.support.min()),
         "barrier_kT": path.barrier_kT,
+        "order_agreement": path.agreement,
         "warning": path.warning,
     }
 

@@ -20,15 +20,22 @@ from nunatak.analysis.paths import (
     resampled,
     straight_path,
 )
-from nunatak.analysis.reaction import Curve, curve_of, density_along_path, refined_curve
+from nunatak.analysis.reaction import (
+    Curve,
+    curve_of,
+    density_along_path,
+    refined_curve,
+)
 from nunatak.analysis.sampling import spread_rows
 from nunatak.analysis.support import point_support, support_warning
 from nunatak.core.errors import InputError
 from nunatak.runs.analysis_config import AnalysisConfig, PathName
-from nunatak.runs.study import LANDMARKS, Study
+from nunatak.runs.study import DENSITY_PARTICLES, LANDMARKS, Study
 
 POINTS = 40
 """Points of a path at which its support is told."""
+AGREED = 0.85
+"""Dominant paths that agree less on the order of the particles are warned of."""
 _PLANE_CELLS, _PLANE_PARTICLES = 40, 6000
 
 
@@ -48,6 +55,8 @@ class StudiedPath:
         Against the distance along the curve.
     places : (m,) float64
         Distance along the curve of each point.
+    agreement : float or None
+        How far dominant paths from other beginnings have the same order of the particles; 1: all do.
     warning : str or None
     """
 
@@ -57,6 +66,7 @@ class StudiedPath:
     curve: Curve
     profile: Density
     places: NDArray[np.float64]
+    agreement: float | None
     warning: str | None
 
     @property
@@ -126,13 +136,13 @@ def studied_paths(
     paths = []
     for name in dict.fromkeys(config.paths):
         say(f"path: {name}")
-        points, curve = _path_and_curve(name, study, measured, landmarks, (start, end), plane)
+        points, curve, agreement = _path_and_curve(name, study, measured, landmarks, (start, end), plane)
         support = point_support(points, places, spreads)
         profile = density_along_path(measured, curve, generator, config.bootstraps)
         along = curve.positions(study.without_shrinkage(points))
-        paths.append(
-            StudiedPath(name, points, support, curve, profile, along, support_warning(name, support))
-        )
+        warnings = [support_warning(name, support), _order_warning(agreement)]
+        warning = " ".join(one for one in warnings if one) or None
+        paths.append(StudiedPath(name, points, support, curve, profile, along, agreement, warning))
     return paths
 
 
@@ -148,19 +158,31 @@ def _path_and_curve(
     landmarks: NDArray,
     ends: tuple[int, int],
     plane: Landscape,
-) -> tuple[NDArray[np.float64], Curve]:
-    """A path among posterior means, for maps and support, and where particles truly are along it."""
-    noise = float(np.sqrt(np.median(np.linalg.eigvalsh(measured.covariances)[:, 0])))
+) -> tuple[NDArray[np.float64], Curve, float | None]:
+    """A path among posterior means, where particles truly are along it, and how sure their order is."""
     if name == "dominant":
-        way = [] if ends[0] == ends[1] else [graph_path(landmarks, *ends, POINTS)]
-        curve = dominant_curve(measured, noise, [study.without_shrinkage(points) for points in way])
+        rows = spread_rows(len(study), DENSITY_PARTICLES)
+        means = study.positions[rows][:, : study.informed]
+        found = dominant_curve(measured, means, study.without_shrinkage)
+        curve, sure = found.curve, found.agreement
         points = _like_means(resampled(curve.within, POINTS), study, landmarks)
         # From the end with the smaller first coordinate, as the others.
-        return (points, curve) if points[0, 0] <= points[-1, 0] else (points[::-1], curve.turned_round())
+        forward = points[0, 0] <= points[-1, 0]
+        return (points, curve, sure) if forward else (points[::-1], curve.turned_round(), sure)
     points = _way(name, study, landmarks, ends, plane)
+    noise = float(np.sqrt(np.median(np.linalg.eigvalsh(measured.covariances)[:, 0])))
     curve = curve_of(study.without_shrinkage(points), noise)
     # The others are what was asked for; this one is meant to be where the particles are.
-    return points, refined_curve(measured, curve) if name == "graph" else curve
+    return points, refined_curve(measured, curve) if name == "graph" else curve, None
+
+
+def _order_warning(agreement: float | None) -> str | None:
+    if agreement is None or agreement >= AGREED:
+        return None
+    return (
+        "The order of the particles along the dominant path is uncertain: paths from other beginnings agree "
+        f"with it to {agreement:.2f} (1 is entirely)."
+    )
 
 
 def _way(

@@ -16,6 +16,8 @@ from nunatak.latent.landscape import Landscape
 from nunatak.latent.subspace import LatentPosterior
 from nunatak.projection.slices import packed_products
 
+IMAGES_AT_ONCE = 1024
+"""Several matrices for each of an image's likely nodes are held: for more images they would fill memory."""
 _LIKELY = 32
 """Nodes of an image whose kernels' parts are worked out. Where an image leaves more nodes than that, it
 does not tell one place in a kernel from another."""
@@ -58,6 +60,20 @@ def placed(
     information : (n, k, k), pull : (n, k)
         Of the log likelihood there: -d' I d / 2 + pull' d for a change d of the functions.
     """
+    parts = zip(*(part.split(IMAGES_AT_ONCE) for part in (values, information, pull)), strict=True)
+    found = [_placed(landscape, *part) for part in parts]
+    return _joined([functions for functions, _ in found]), _joined([latents for _, latents in found])
+
+
+def _joined(parts: list[LatentPosterior]) -> LatentPosterior:
+    return LatentPosterior(
+        torch.cat([part.means for part in parts]), torch.cat([part.covariances for part in parts])
+    )
+
+
+def _placed(
+    landscape: Landscape, values: Tensor, information: Tensor, pull: Tensor
+) -> tuple[LatentPosterior, LatentPosterior]:
     nodes, slopes = landscape.nodes, landscape.slopes()
     at_nodes = landscape.functions(nodes)
     towards = pull + (information @ values[..., None])[..., 0]

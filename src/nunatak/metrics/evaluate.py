@@ -14,6 +14,7 @@ from nunatak.core.errors import require
 from nunatak.io.mrc import read_map
 from nunatak.io.star import read_star_tables
 from nunatak.metrics.latent_score import score_latents
+from nunatak.metrics.near_symmetry import within_state_error_modulo_turns_deg
 from nunatak.metrics.pose_error import (
     FrameAlignment,
     align_frames,
@@ -39,7 +40,11 @@ class Registration:
 
 
 def evaluate_run(
-    run_dir: Path | str, truth_dir: Path | str, volumes_dir: Path | str | None = None, max_volumes: int = 60
+    run_dir: Path | str,
+    truth_dir: Path | str,
+    volumes_dir: Path | str | None = None,
+    max_volumes: int = 60,
+    near_symmetry: int = 1,
 ) -> Figures:
     """All figures of a run folder against a simulation's truth folder.
 
@@ -53,13 +58,16 @@ def evaluate_run(
         Holds vol_000123.mrc: the map at the latent position of particle 123 (0-based).
     max_volumes : int
         At most so many of those maps are scored, the first by name.
+    near_symmetry : int
+        Order of a symmetry that the molecule nearly has; 1: none.
 
     Returns
     -------
     dict
         `n`; `hand`; `rot_median_deg`, `rot_mean_deg`, `rot_within_10deg` after one alignment of the frames;
         `rot_within_state_median_deg` after one per true state (ten bins of a motion), and with a hand of each
-        state's own, as unrelated molecules have, `rot_within_state_own_hands_median_deg`; `shift_median_A`;
+        state's own, as unrelated molecules have, `rot_within_state_own_hands_median_deg`, or modulo a near
+        symmetry `rot_within_state_modulo_symmetry_median_deg`; `shift_median_A`;
         `mean_fsc05_A`, `mean_fsc_auc`; `latent_knn`, `latent_pose_leak`, `latent_ari`;
         `per_image_fsc_auc`, its `_sd` and `volumes_scored`; `junk_auc`. What was not there is left out.
 
@@ -70,7 +78,7 @@ def evaluate_run(
     """
     run, truth = read_run_poses(run_dir), read_truth(truth_dir)
     _require_same_rows(run, truth, Path(truth_dir) / "particles.star")
-    pose_figures, registration = _score_poses(run, truth)
+    pose_figures, registration = _score_poses(run, truth, near_symmetry)
     figures: Figures = {"n": len(run), **pose_figures}
     figures |= _score_mean(Path(run_dir), Path(truth_dir), truth, registration)
     figures |= _score_latents(Path(run_dir), truth, registration.good)
@@ -99,7 +107,7 @@ def motion_bins(truth: Truth) -> NDArray[np.int64]:
     return truth.labels.numpy() * min(MOTION_BINS, state_count) // max(state_count, 1)
 
 
-def _score_poses(run: RunPoses, truth: Truth) -> tuple[Figures, Registration]:
+def _score_poses(run: RunPoses, truth: Truth, near_symmetry: int) -> tuple[Figures, Registration]:
     good = ~truth.junk.numpy()
     true_rotations, true_shifts_A = truth.rotations.double().numpy(), truth.shifts_A.double().numpy()
     alignment = align_frames(run.rotations, true_rotations, good)
@@ -110,12 +118,15 @@ def _score_poses(run: RunPoses, truth: Truth) -> tuple[Figures, Registration]:
         "rot_mean_deg": float(error.mean()),
         "rot_within_10deg": float((error < 10).mean()),
     }
+    known = run.rotations[good], true_rotations[good], motion_bins(truth)[good]
     if len(truth.coordinates) > 1:
-        known = run.rotations[good], true_rotations[good], motion_bins(truth)[good]
         within = within_state_error_deg(*known, alignment.hand)
         own_hands = within_state_error_deg(*known, None)
         figures["rot_within_state_median_deg"] = float(np.median(within))
         figures["rot_within_state_own_hands_median_deg"] = float(np.median(own_hands))
+    if near_symmetry > 1:
+        modulo = within_state_error_modulo_turns_deg(*known, alignment.hand, near_symmetry)
+        figures["rot_within_state_modulo_symmetry_median_deg"] = float(np.median(modulo))
     good_poses = run.shifts_A[good], true_shifts_A[good], true_rotations[good]
     origin_A = fit_origin_A(*good_poses)
     figures["shift_median_A"] = float(np.median(shift_error_A(*good_poses, origin_A)))

@@ -100,13 +100,13 @@ def common_rotation(relative: NDArray) -> NDArray[np.float64]:
 
     The candidates are evenly spaced rows, so the result does not depend on chance.
     """
-    candidates, witnesses = _spread(relative, MEDOID_CANDIDATES), _spread(relative, MEDOID_WITNESSES)
+    candidates, witnesses = spread(relative, MEDOID_CANDIDATES), spread(relative, MEDOID_WITNESSES)
     # trace(A^T B) is a dot product of the nine entries; the largest median trace is the smallest angle.
     traces = candidates.reshape(-1, 9) @ witnesses.reshape(-1, 9).T
     mean = candidates[np.argmax(np.median(traces, axis=1))]
     for _ in range(TRIMMED_ITERATIONS):
         distance = angles_to(mean, relative)
-        mean = _nearest_rotation(relative[distance <= np.median(distance)].mean(0))
+        mean = nearest_rotation(relative[distance <= np.median(distance)].mean(0))
     return mean
 
 
@@ -141,11 +141,12 @@ def shift_error_A(
     return np.linalg.norm(shifts_A - true_shifts_A - explained, axis=1)
 
 
-def _nearest_rotation(matrix: NDArray) -> NDArray[np.float64]:
+def nearest_rotation(matrix: NDArray) -> NDArray[np.float64]:
+    """(3, 3) rotation nearest to a (3, 3) matrix."""
     u, _, vt = np.linalg.svd(matrix)
     return u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
 
 
-def _spread(rows: NDArray, count: int) -> NDArray:
+def spread(rows: NDArray, count: int) -> NDArray:
     """At most `count` evenly spaced rows."""
     return rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]

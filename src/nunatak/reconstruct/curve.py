@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nunatak.core.device import hand_back_freed
 from nunatak.geometry.rotations import geodesic_deg
 from nunatak.latent.landscape import Landscape, landscape_of
 from nunatak.latent.landscape_posterior import placed
@@ -146,6 +147,7 @@ def _expect(
     """Poses at held states, and the posteriors of functions and latents there, of every particle."""
     cache, weights = context.cache, 2 / model.noise_variance
     every = torch.arange(len(cache), device=context.device)
+    hand_back_freed()
     parts: list[tuple[Tensor, ...]] = []
     for half, maps in enumerate(model.maps):
         block = block_from_maps(maps, max(plan.radius_px, 2))

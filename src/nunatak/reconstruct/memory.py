@@ -16,6 +16,7 @@ from nunatak.particles.cache import Tiles
 from nunatak.projection.insertion import insertion_threads
 from nunatak.projection.slices import block_shape
 from nunatak.reconstruct.consensus import ConsensusConfig
+from nunatak.search.marginal import RESIDUE_CHUNK
 from nunatak.search.polar import polar_plane
 from nunatak.volumes.alignment import VOXELS_AT_ONCE
 from nunatak.volumes.maps import working_box
@@ -49,6 +50,8 @@ class Workload:
         Wanted, of the latent, for maps along the landscape.
     threads : int
         Of this process.
+    by_residue : bool
+        Scores of the global search are made by angular residue, without turned slices (search.slice_bank).
     """
 
     held: int
@@ -59,6 +62,7 @@ class Workload:
     consensus: ConsensusConfig | None
     functions: int = 0
     threads: int = 1
+    by_residue: bool = False
 
     @property
     def channels(self) -> int:
@@ -155,12 +159,17 @@ def _search(work: Workload, config: ConsensusConfig, tiles: Tiles, on_disk: bool
     polar = len(polar_plane(config.radius_end_px, grid.in_plane_count))
     shifts = len(shift_disk(config.shift_extent_px, config.shift_step_px))
     poses = len(grid.directions) * grid.in_plane_count
-    trials = min(tiles.search, work.held) * shifts
+    images = min(tiles.search, work.held)
+    at_once = min(images, RESIDUE_CHUNK) if work.by_residue else images
+    trials, chunks = at_once * shifts, -(-images // at_once)
+    # search.slice_bank: turned slices, made and kept, and their powers; or slices, residues and matrices of
+    # both, made and kept. search.marginal: the sums of every chunk, twice; shifted images and their features;
+    # scores as they come from the product, in float32, and as weights.
+    bank = len(grid.directions) * 96 if work.by_residue else poses * 28
     return {
         "polar images": 0 if on_disk else 12 * work.held * polar,
-        # search.slice_bank: turned slices, made and kept, and their powers; search.marginal: shifted images
-        # and their features; scores as they come from the product, in float32, and as weights.
-        "search step": poses * polar * 28 + trials * (24 * polar + 12 * poses),
+        "search step": polar * (bank + 24 * chunks * len(grid.directions))
+        + trials * (24 * polar + 12 * poses),
     }
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nunatak.core.collective import ALONE, Group
+from nunatak.core.device import hand_back_freed
 from nunatak.latent.subspace import LatentPosterior, moments
 from nunatak.particles.cache import ImageCache
 from nunatak.projection.gridding import block_from_maps
@@ -222,6 +223,7 @@ def maximize(
     filter_powers: tuple[int, int] = (1, 1),
 ) -> Model:
     """New maps from the current poses and latents, and the FSC between half-sets; see with_maps."""
+    hand_back_freed()
     sums = half_sums(model, cache, radius_px)
     box = min(working_box(radius_px), cache.plane.box_px)
     return with_maps(model, sums, (box, mask_radius_fraction), joined, filter_powers, cache.share)

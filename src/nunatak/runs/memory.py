@@ -22,6 +22,7 @@ from nunatak.particles.dataset import Particles
 from nunatak.reconstruct.memory import LARGEST_ON_A_GPU, SMALLEST, MemoryPlan, Workload, choose, predict
 from nunatak.reconstruct.state import limit_radius_px, starts_config
 from nunatak.runs.job import JobConfig
+from nunatak.search.slice_bank import scores_by_residue, scoring_dtype
 
 # Of what is free, when no limit is given: others want some too.
 _SHARE = 0.9
@@ -147,7 +148,7 @@ def provide(
     begun, largest = _begun(folder), None if is_host(device) else LARGEST_ON_A_GPU
     # A run that goes on keeps what it began with: it is refused, not changed.
     for latents in _fewer_latents(job) if begun is None else (job.engine.most_latents,):
-        work = _workload(job, particles, group, latents)
+        work = _workload(job, particles, group, latents, device)
         plan = None if begun is None else predict(work, begun[0], begun[1], base)
         if plan is None or plan.peak_bytes > limit:
             plan = choose(work, limit, base, on_disk, largest)
@@ -202,14 +203,18 @@ def _begun(folder: Path) -> tuple[Tiles, bool] | None:
         return None
 
 
-def _workload(job: JobConfig, particles: Particles, group: Group, latents: int) -> Workload:
+def _workload(
+    job: JobConfig, particles: Particles, group: Group, latents: int, device: torch.device
+) -> Workload:
     first, end = group.share_of(len(particles)).bounds
     plane, pixel_A = sample_plane(particles), particles.pixel_size_A
     limit_px = limit_radius_px(job.engine, plane.radius_px, plane.box_px * pixel_A)
     search = starts_config(job.engine, plane, pixel_A, len(particles)) if job.command == "abinit" else None
     functions = job.engine.landscape_functions if latents else 0
     threads = torch.get_num_threads()
-    return Workload(end - first, len(particles), plane.box_px, limit_px, latents, search, functions, threads)
+    size = end - first, len(particles), plane.box_px, limit_px
+    by_residue = scores_by_residue(scoring_dtype(device))
+    return Workload(*size, latents, search, functions, threads, by_residue)
 
 
 def _sentence(plan: MemoryPlan, place: CachePlace | None, particles: Particles) -> str:

@@ -142,9 +142,14 @@ def mass_near(
     -------
     (b,) mass, 0 to 1, and (b,) log evidence against pure noise
     """
+    if bank.by_residue and len(rotations) > RESIDUE_CHUNK:
+        parts = zip(batch.split(RESIDUE_CHUNK), rotations.split(RESIDUE_CHUNK), strict=True)
+        found = [mass_near(bank, part, trials, poses, within_deg) for part, poses in parts]
+        return torch.cat([mass for mass, _ in found]), torch.cat([log for _, log in found])
     products = bank.products(batch.samples * batch.transfer, trials.phases).float()
     norm = bank.norms(batch.transfer**2).transpose(1, 2).flatten(1)
-    scores = torch.logsumexp(products + trials.log_prior[:, None], 1) - norm
+    # In place, as in a marginal step.
+    scores = torch.logsumexp(products.add_(trials.log_prior[:, None]), 1) - norm
     evidence = torch.logsumexp(scores, 1)
     weights = torch.exp(scores - evidence[:, None])
     trace = rotations.flatten(1) @ bank.grid.rotations().flatten(1).T

@@ -39,7 +39,7 @@ class SliceBank:
     @property
     def by_residue(self) -> bool:
         """Scores are made from residues, not from turned slices."""
-        return self.dtype == torch.float32
+        return scores_by_residue(self.dtype)
 
     @property
     def turns(self) -> int:
@@ -93,6 +93,11 @@ class SliceBank:
 def shifted_features(shifted: Tensor, dtype: torch.dtype) -> Tensor:
     """(..., 2 n) real features of (..., n) complex samples: real parts, then imaginary parts."""
     return torch.cat([shifted.real, shifted.imag], -1).to(dtype)
+
+
+def scores_by_residue(dtype: torch.dtype) -> bool:
+    """Whether scores of that type are made from residues; otherwise from turned slices."""
+    return dtype == torch.float32
 
 
 def scoring_dtype(device: torch.device) -> torch.dtype:

@@ -21,6 +21,12 @@ class Options(CommonOptions):
         None, description="Folder of maps vol_000123.mrc to score, one per particle index."
     )
     max_volumes: int = Field(60, ge=1, description="At most so many maps are scored.")
+    near_symmetry: int = Field(
+        1,
+        ge=1,
+        le=60,
+        description="Order of a symmetry that the molecule nearly has: poses are judged modulo it, too.",
+    )
 
 
 def run(words: list[str]) -> Result:
@@ -29,5 +35,7 @@ def run(words: list[str]) -> Result:
     use_machine(options)
     from nunatak.metrics.evaluate import evaluate_run
 
-    figures = evaluate_run(options.run, options.truth, options.volumes, options.max_volumes)
+    figures = evaluate_run(
+        options.run, options.truth, options.volumes, options.max_volumes, options.near_symmetry
+    )
     return Result(figures, [json.dumps(figures, indent=1)])

@@ -16,6 +16,7 @@ from synthetic_run import BOX, PIXEL_A, component_maps, write_run
 from nunatak.core.errors import InputError
 from nunatak.export.report import write_report
 from nunatak.io.mrc import read_map, write_map
+from nunatak.io.star import read_star_tables
 from nunatak.runs.analysis_config import AnalysisConfig
 from nunatak.runs.analyze import analyze_run, read_analysis
 from nunatak.runs.labels import read_labels
@@ -201,3 +202,18 @@ def test_labels_of_every_kind(tmp_path: Path) -> None:
     assert found["name"].tolist() == ["abc"] * 3
     (tmp_path / "a:b.csv").write_text("x,y\n1,2\n3,4\n")
     assert read_labels(f"{tmp_path}/a:b.csv:y", 2)["y"].tolist() == [2, 4]
+
+
+@pytest.mark.parametrize(("size", "warned"), [(0.05, False), (3.0, True)], ids=["below errors", "beyond"])
+def test_traces_of_imaging_count_beyond_the_errors_only(tmp_path: Path, size: float, warned: bool) -> None:
+    """Means that lie in two tight groups follow the defocus, by a twentieth of an error or by three."""
+    run = tmp_path / "run"
+    groups = np.where(np.arange(COUNT) % 2, 1.0, -1.0)
+    variance = 0.01
+    write_run(run, np.zeros((COUNT, 2)), None)
+    defocus = read_star_tables(run / "particles.star").rows["rlnDefocusU"].to_numpy()
+    trace = size * np.sqrt(variance) * (defocus - defocus.mean()) / defocus.std()
+    means = np.stack([groups, trace], 1)
+    write_run(run, means, np.broadcast_to(variance * np.eye(2), (COUNT, 2, 2)))
+    told = analyze_run(run, QUICK, lambda sentence: None)
+    assert any("predict the defocus" in warning for warning in told["warnings"]) is warned

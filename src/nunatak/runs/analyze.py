@@ -151,16 +151,21 @@ def _associations(
     run_dir: Path, study: Study, labels: dict[str, NDArray], groups: Clusters, seed: int
 ) -> list[Association]:
     """The labels that were given first, then the run's own columns."""
-    columns = dict(labels)
+    columns, own = dict(labels), set[str]()
     star = run_dir / "particles.star"
     if star.exists():
         rows = read_star_tables(star).rows
         if len(rows) == len(study):
-            columns |= {
-                name: rows[name].to_numpy() for name in _COLUMNS if name in rows and name not in columns
-            }
+            own = {name for name in _COLUMNS if name in rows and name not in columns}
+            columns |= {name: rows[name].to_numpy() for name in _COLUMNS if name in own}
     positions = study.positions[:, : study.informed]
-    found = (associate(name, values, positions, groups.labels, seed) for name, values in columns.items())
+    # Imaging leaves traces within tight groups of means, far below the particles' errors: no landscape.
+    blurred = positions + np.random.default_rng(seed).normal(size=positions.shape)
+    imaging = blurred if study.frame.in_noise_units else positions
+    found = (
+        associate(name, values, imaging if name in own else positions, groups.labels, seed)
+        for name, values in columns.items()
+    )
     return [one for one in found if one is not None]
 
 

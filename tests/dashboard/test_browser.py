@@ -308,7 +308,7 @@ def test_a_job_is_started_from_the_form(desk: Desk, set_of_runs: Path) -> None:
     desk.visit("first", "job")
     desk.page.get_by_label("Name of the run").fill("from_form")
     desk.page.get_by_label("Particles", exact=True).fill(str(set_of_runs / "first" / "particles.mrcs"))
-    desk.page.get_by_label("Latent dimensions").fill("0")
+    desk.page.get_by_label("Latent dimensions", exact=True).fill("0")
     desk.page.get_by_role("button", name="Start", exact=True).click()
     desk.page.wait_for_selector("#notice .good")
     desk.page.wait_for_selector(".jobs li [data-state=failed]")

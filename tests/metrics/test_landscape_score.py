@@ -62,9 +62,11 @@ def test_states_are_where_their_measurements_say(states: int) -> None:
     assert np.sqrt(((plain - truth) ** 2).sum(1).mean()) > 0.2
 
 
-def test_places_run_one_way() -> None:
-    assert in_one_direction(np.array([0.0, 2, 1, 3])).tolist() == [0, 2, 2, 3]
-    assert in_one_direction(np.array([3.0, 1, 2, 0])).tolist() == [3, 1, 1, 0]
+def test_places_of_a_motion_run_one_way() -> None:
+    rising = np.array([0.0, 2, 1, 3, 4, 5, 6, 7])
+    assert in_one_direction(rising).tolist() == [0, 2, 2, 3, 4, 5, 6, 7]
+    assert in_one_direction(-rising).tolist() == [0, -2, -2, -3, -4, -5, -6, -7]
+    assert in_one_direction(rising[:4]).tolist() == [0, 2, 1, 3]
 
 
 def test_clusters_stand_for_their_commonest_state() -> None:

@@ -85,7 +85,12 @@ def centres_of_states(
 
 
 def in_one_direction(places: NDArray) -> NDArray[np.float64]:
-    """(states,) places of states along a path, none before the one that it follows."""
+    """(states,) places of a motion's states along a path, none before the one that it follows.
+
+    Few states are no motion: they may branch, and a path visit them in any order.
+    """
+    if len(places) < _FEW_STATES:
+        return places
     rises = places[-1] >= places[0]
     return np.maximum.accumulate(places) if rises else np.minimum.accumulate(places)
 

@@ -56,6 +56,12 @@ def test_one_wrong_order_of_many_does_not_decide() -> None:
     assert agreed_order([true])[1] == 1.0
 
 
+def test_particles_in_one_place_have_no_order() -> None:
+    order, agreement = agreed_order([np.zeros(50), np.ones(50)])
+    assert np.ptp(order) == 0
+    assert agreement == 0
+
+
 def test_noise_has_no_order_that_is_agreed_on() -> None:
     generator = np.random.default_rng(0)
     measured = Measurements(generator.normal(size=(2000, 3)), np.broadcast_to(0.5 * np.eye(3), (2000, 3, 3)))

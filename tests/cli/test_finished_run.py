@@ -164,6 +164,8 @@ def test_analyze_and_select(
     told = json.loads(succeed("evaluate", run, "--truth", simulated).out)
     assert told == pytest.approx(figures, nan_ok=True)
     assert {"rot_median_deg", "shift_median_A", "mean_fsc05_A", "latent_knn", "hand"} <= set(told)
+    modulo = json.loads(succeed("evaluate", run, "--truth", simulated, "--near-symmetry", 2).out)
+    assert set(modulo) - set(told) == {"rot_within_state_modulo_symmetry_median_deg"}
     labels = np.load(run / "analysis" / "kmeans_labels.npy")
     subset = tmp_path / "subset.star"
     succeed("select", run, "-o", subset, "--cluster", "0,2")

@@ -179,7 +179,7 @@ FINE = {
     **{"latent_dim": 0, "healpix_order": 3, "shift_step_px": 0.5, "restarts": 1, "start_updates": 5},
     **{"radius_start_px": 4, "radius_end_px": 5, "refine_passes": 1},
 }
-"""36,864 poses and 293 shifts of even 16 images at a time take more than 2 GB."""
+"""36,864 poses and 253 shifts of even 16 images at a time take more than 2 GB."""
 
 
 def test_what_is_free_cuts_the_tiles(star: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

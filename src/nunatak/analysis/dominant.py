@@ -94,7 +94,9 @@ def agreed_order(places: list[NDArray]) -> tuple[NDArray[np.float64], float]:
         Of the same particles along each curve.
     """
     ranks = np.array([rankdata(along) for along in places])
-    alike = np.atleast_2d(np.corrcoef(ranks))
+    with np.errstate(invalid="ignore"):  # where all particles lie in one place nothing has an order
+        alike = np.nan_to_num(np.atleast_2d(np.corrcoef(ranks)))
+    np.fill_diagonal(alike, 1.0)
     # The first of equals to rounding, so that machines agree.
     best = int(np.argmax(np.abs(alike).sum(1).round(9)))
     agree = np.abs(alike[best]) > ALIKE

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import pytest
 import torch
+from _swing import drifted_states
+from torch import Tensor
 
 from nunatak.core.collective import Group, Share
 from nunatak.geometry.rotations import random_rotations
+from nunatak.reconstruct.frame_fit import still_motion
+from nunatak.reconstruct.frames import still_frames
 from nunatak.reconstruct.solving import System, solve_systems
-from nunatak.volumes.alignment import match
+from nunatak.volumes.alignment import Motion, match, no_motion
 from nunatak.volumes.local_filter import locally_filtered
 from nunatak.volumes.wiener import FourierSums, empty_sums
 
@@ -84,3 +92,52 @@ def test_every_rotation_is_tried_by_one_process(size: int, monkeypatch: pytest.M
         torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-5, atol=1e-6)
     assert all(score == alone[1] for _, score in shared)
     assert all(torch.equal(motion.rotations, alone[0].rotations) for motion, _ in shared)
+
+
+def together(
+    size: int, work: Callable[[Group], Motion | None], monkeypatch: pytest.MonkeyPatch
+) -> list[Motion]:
+    """What each of so many processes, here threads that meet at every sum, ends with."""
+    barrier, told = Barrier(size, timeout=60), [()] * size
+
+    def met(group: Group, tree: object) -> list:
+        if group.size == 1:
+            return [tree]
+        told[group.rank] = tree
+        barrier.wait()
+        every = list(told)
+        barrier.wait()
+        return every
+
+    def joined(group: Group, motion: Motion | tuple[Tensor, Tensor]) -> Motion | tuple[Tensor, ...]:
+        if isinstance(motion, tuple):
+            return tuple(torch.cat(parts) for parts in zip(*met(group, motion), strict=True))
+        every = met(group, motion)
+        return Motion(torch.cat([m.rotations for m in every]), torch.cat([m.shifts_px for m in every]))
+
+    monkeypatch.setattr(Group, "total", lambda group, tree: sum(met(group, tree)))
+    monkeypatch.setattr(Group, "joined", joined)
+    monkeypatch.setattr(Group, "agreed", lambda group, tree: met(group, tree)[0])
+    with ThreadPoolExecutor(size) as pool:
+        return list(pool.map(work, [Group(rank, size) for rank in range(size)]))
+
+
+def test_frames_of_states_are_those_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    states = drifted_states(5)
+
+    def frames(group: Group) -> Motion | None:
+        return still_frames(states, 12, group)
+
+    def moved(group: Group) -> Motion:
+        start = no_motion(5, states.maps)
+        return still_motion(states.maps, states.centres, states.shares, start, group)
+
+    for work in (frames, moved):
+        alone = work(Group())
+        assert alone is not None
+        assert float((alone.rotations - torch.eye(3)).abs().max()) > 0.05
+        with monkeypatch.context() as patched:
+            shared = together(3, work, patched)
+        assert all(torch.equal(found.rotations, shared[0].rotations) for found in shared)
+        torch.testing.assert_close(shared[0].rotations, alone.rotations, rtol=0, atol=2e-3)
+        torch.testing.assert_close(shared[0].shifts_px, alone.shifts_px, rtol=0, atol=2e-2)

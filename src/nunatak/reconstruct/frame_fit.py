@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nunatak.core.collective import ALONE, Group
 from nunatak.geometry.rotations import mean_rotation, rotation_from_vector, vector_from_rotation
 from nunatak.volumes.alignment import Motion, move_maps
 
@@ -66,7 +67,9 @@ def _scaled(places: Tensor) -> Tensor:
     return place / place.std().clamp(min=1e-12)
 
 
-def still_motion(maps: Tensor, places: Tensor, shares: Tensor, motion: Motion) -> Motion:
+def still_motion(
+    maps: Tensor, places: Tensor, shares: Tensor, motion: Motion, group: Group = ALONE
+) -> Motion:
     """Motions in which states that are far apart correlate best, moved by an affine function of the places.
 
     States near each other are told apart by little, and correlate best in a frame that shares their motion;
@@ -81,26 +84,51 @@ def still_motion(maps: Tensor, places: Tensor, shares: Tensor, motion: Motion) -
         As for smooth_motion.
     motion : Motion
         Where to begin, in voxels of the maps.
+    group : Group
+        Processes that have the same maps, and share out the voxels that are compared.
     """
     place = _scaled(places).to(maps)
-    apart = torch.cdist(place, place)
-    upper = torch.triu(torch.ones_like(apart, dtype=torch.bool), 1)
-    far = upper & (apart >= torch.quantile(apart[upper], 1 - _FAR_PAIRS))
-    weights = torch.where(far, shares[:, None] * shares[None], 0.0).to(maps)
+    weights = _far_pairs(place, shares).to(maps)
+    # States in the middle of the path are in no such pair.
+    asked = torch.nonzero(weights.sum(0) + weights.sum(1) > 0).flatten()
+    some, weights = Motion(motion.rotations[asked], motion.shifts_px[asked]), weights[asked][:, asked]
     slopes = maps.new_zeros(place.shape[1], 6, requires_grad=True)
     ascent = torch.optim.LBFGS([slopes], max_iter=_ASCENT_STEPS, line_search_fn="strong_wolfe")
+    planes = slice(*group.share_of(maps.shape[-1]).bounds)
 
     def loss() -> Tensor:
         ascent.zero_grad()
-        moved = move_maps(maps, _tilted(motion, place, slopes)).flatten(1)
-        moved = moved / moved.norm(dim=1, keepdim=True).clamp(min=1e-30)
-        lost = -(weights * (moved @ moved.T)).sum() / weights.sum()
-        torch.autograd.backward(lost)
+        moved = move_maps(maps[asked], _tilted(some, place[asked], slopes), planes).flatten(1)
+        lost, slopes.grad = _lost(moved, weights, slopes, group)
         return lost
 
     with torch.enable_grad():
         ascent.step(loss)
     return _tilted(motion, place, slopes.detach())
+
+
+def _far_pairs(place: Tensor, shares: Tensor) -> Tensor:
+    """(k, k) weights of the pairs that are furthest apart, each once; zero for all others."""
+    apart = torch.cdist(place, place)
+    upper = torch.triu(torch.ones_like(apart, dtype=torch.bool), 1)
+    far = upper & (apart >= torch.quantile(apart[upper], 1 - _FAR_PAIRS))
+    return torch.where(far, shares[:, None] * shares[None], 0.0)
+
+
+def _lost(moved: Tensor, weights: Tensor, slopes: Tensor, group: Group) -> tuple[Tensor, Tensor]:
+    """Minus the mean correlation of pairs of maps, and its gradient; each process has some voxels of all.
+
+    Correlations are made of the products of maps summed over voxels, so the products are totalled, and then
+    the parts of the gradient that pass through each process' own products.
+    """
+    own = moved @ moved.T
+    products = group.total(own.detach().clone()).requires_grad_()
+    norms = products.diagonal().clamp(min=1e-30).sqrt()
+    lost = -(weights * products / (norms[:, None] * norms)).sum() / weights.sum()
+    (by_products,) = torch.autograd.grad(lost, products)
+    (gradient,) = torch.autograd.grad(own, slopes, by_products)
+    # Steps must not drift apart among the processes by rounding.
+    return group.agreed((lost.detach(), group.total(gradient)))
 
 
 def _tilted(motion: Motion, place: Tensor, slopes: Tensor) -> Motion:

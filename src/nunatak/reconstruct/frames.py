@@ -176,7 +176,7 @@ def still_frames(states: States, radius_px: int, group: Group = ALONE) -> Motion
     return Motion(found.rotations, found.shifts_px * (states.maps.shape[-1] / fine.shape[-1]))
 
 
-def steady_motion(states: States, motion: Motion, radius_px: int) -> Motion:
+def steady_motion(states: States, motion: Motion, radius_px: int, group: Group = ALONE) -> Motion:
     """The motion of states into one frame, at a constant rate along the one coordinate that frames follow.
 
     With more latents, or bent functions of one, the ends follow what they are free to and end further off.
@@ -188,7 +188,7 @@ def steady_motion(states: States, motion: Motion, radius_px: int) -> Motion:
     maps = whitened(change_box(states.maps, box), radius_px, full_correlation(states.correlation))
     ratio = box / states.maps.shape[-1]
     start = Motion(motion.rotations, motion.shifts_px * ratio)
-    found = still_motion(maps, along, states.shares, start)
+    found = still_motion(maps, along, states.shares, start, group)
     return Motion(found.rotations, found.shifts_px / ratio)
 
 
@@ -224,21 +224,22 @@ def _matched_to_still(
 ) -> Motion:
     """Every state matched to the still parts of some; over given rotations, or near where it is.
 
-    The processes of a group share out the rotations that are tried.
+    The processes of a group share out the states.
     """
     rotations, group = tried
     moved = move_maps(maps[members], Motion(motion.rotations[members], motion.shifts_px[members]))
     mean = torch.einsum("k,kzyx->zyx", shares[members] / shares[members].sum(), moved)
     target = still_parts(moved) * mean
-    turned, shifted = motion.rotations.clone(), motion.shifts_px.clone()
-    for state in range(len(maps)):
+    turned, shifted, share = motion.rotations.clone(), motion.shifts_px.clone(), group.share_of(len(maps))
+    for state in range(*share.bounds):
         if state == members[0] or (rotations is not None and state in members):
             continue
         own = motion.rotations[state : state + 1] if rotations is None else rotations
         steps = (4.0, 2.0, 1.0) if rotations is None else (7.5, 3.75, 1.9, 1.0)
-        best, _ = match(target, maps[state], own, steps, group)
+        best, _ = match(target, maps[state], own, steps)
         turned[state], shifted[state] = best.rotations[0], best.shifts_px[0]
-    return Motion(turned, shifted)
+    mine = slice(*share.bounds)
+    return share.joined(Motion(turned[mine], shifted[mine]))
 
 
 def reframed(model: Model, memberships: Tensor, motion: Motion, box_ratio: float) -> Model:
@@ -267,10 +268,10 @@ def frame_pass(state: RunState, context: Context) -> RunState:
     """Bring all states into the frame in which the largest part of the molecule stands still."""
     model = state.oriented
     radius = max(4, min(start_radius(context), model.radius_px))
-    states = group_states(model, context, radius)
-    motion = None if states is None else still_frames(states, radius, context.cache.share)
+    states, group = group_states(model, context, radius), context.cache.share
+    motion = None if states is None else still_frames(states, radius, group)
     if states is not None and motion is not None and len(states.maps) >= 2 * (1 + model.latent_dim):
-        motion = context.cache.share.agreed(steady_motion(states, motion, radius))
+        motion = group.agreed(steady_motion(states, motion, radius, group))
     record = {"radius_px": radius, "frame_turn_deg": 0.0}
     if states is not None and motion is not None:
         widest = geodesic_deg(motion.rotations[:, None], motion.rotations[None]).max()

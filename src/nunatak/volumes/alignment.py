@@ -48,16 +48,22 @@ def no_motion(count: int, like: Tensor) -> Motion:
     return Motion(torch.eye(3).to(like).repeat(count, 1, 1), like.new_zeros(count, 3))
 
 
-def move_maps(maps: Tensor, motion: Motion) -> Tensor:
-    """(k, d, d, d) maps after their motions, by trilinear interpolation; zero outside the box."""
+def move_maps(maps: Tensor, motion: Motion, planes: slice = slice(None)) -> Tensor:
+    """(k, d, d, d) maps after their motions, by trilinear interpolation; zero outside the box.
+
+    Parameters
+    ----------
+    planes : slice
+        Along z, where only some of the planes are wanted.
+    """
     box = maps.shape[-1]
     axis = torch.arange(box, device=maps.device, dtype=maps.dtype) - box // 2
-    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+    z, y, x = torch.meshgrid(axis[planes], axis, axis, indexing="ij")
     points = (
         torch.stack([x, y, z], -1).view(-1, 3) @ motion.rotations.transpose(1, 2) + motion.shifts_px[:, None]
     )
     grid = (points + box // 2) * (2 / (box - 1)) - 1
-    return grid_sample(maps[:, None], grid.view(-1, box, box, box, 3), align_corners=True)[:, 0]
+    return grid_sample(maps[:, None], grid.view(-1, *z.shape, 3), align_corners=True)[:, 0]
 
 
 def turned_maps(volume: Tensor, rotations: Tensor) -> Tensor:

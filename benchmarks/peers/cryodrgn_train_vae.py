@@ -24,6 +24,7 @@ from cryodrgn_abinit import write_subset
 
 from nunatak.io.pickled_arrays import read_pickled_arrays
 from nunatak.metrics.fsc import area_under_fsc, fourier_shell_correlation
+from nunatak.metrics.latent_score import score_latents
 from nunatak.particles.contrast import guess_contrast_sign
 from nunatak.particles.reading import read_particles
 from nunatak.particles.truth import Truth, read_truth
@@ -86,6 +87,8 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
         if finished.exit_status != 0:
             sys.exit(f"cryodrgn train_vae ended with status {finished.exit_status}:\n{tail(log)}")
         latents = read_pickled_arrays(folder / "out" / f"z.{options.epochs}.pkl")[0]
+        directions = truth.rotations[:count, 2].numpy()
+        known = score_latents(latents, truth.labels[:count].numpy(), truth.coordinates.numpy(), directions)
         rows = scored_rows(count, options.maps)
         area = per_image_area(maps_at(program, folder, latents[rows], options.epochs), rows, truth)
         epochs = re.findall(r"Finished in ([\d:.]+)", log.read_text(errors="replace"))
@@ -97,6 +100,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
         "wall_s": round(finished.wall_s, 1),
         "told": epochs,
         "per_image_fsc_auc": round(area, 4),
+        "latent_knn": round(known.knn, 3),
         "machine": machine(options.threads),
     }
 

@@ -10,6 +10,8 @@ import pytest
 from _commands import TINY, call, read_tables, succeed
 
 from nunatak.metrics.comparison import rows_from_csv
+from nunatak.reconstruct.recipes import RECIPES
+from nunatak.runs.compare import Comparison, words_of
 
 SEARCH = [
     *("--l-start=5", "--l-end=8", "--search-passes=1", "--variability-passes=4"),
@@ -108,6 +110,15 @@ def test_compare_writes_one_table(compared: Path) -> None:
     assert text.count("| 3dva |") == 1
     assert "<svg" in (compared / "compare.svg").read_text()
     assert (compared / "3dva" / "summary.json").exists()
+
+
+def test_compare_asks_no_latents_of_recipes_that_make_one_map() -> None:
+    comparison = Comparison(Path("a.star"), Path("b.star"), Path("truth"), latent_dim=3)
+    words = {recipe.name: words_of(recipe, comparison, Path("out")) for recipe in RECIPES}
+    asked = {name: found[found.index("--latent-dim") + 1] for name, found in words.items()}
+    assert {name for name, latents in asked.items() if latents == "0"} == {"cryoai"}
+    assert words["3dva"][:2] == ["heterogeneity", "b.star"]
+    assert words["cryofire"][:2] == ["abinit", "a.star"]
 
 
 def test_compare_refuses_what_it_cannot_compare(simulated: Path, compared: Path, tmp_path: Path) -> None:

@@ -226,6 +226,7 @@ RECIPES = (
             found_maps,
             parts.final_maps,
         ),
+        rigid=True,
     ),
     Recipe(
         "cryofire",

@@ -96,6 +96,8 @@ class Recipe:
         In the order in which they run.
     shared : bool
         Whether its passes are known to work where several processes share the images (docs/decisions/0013).
+    rigid : bool
+        Whether it makes one map and takes no number of latents.
     """
 
     name: str
@@ -103,6 +105,7 @@ class Recipe:
     poses: PoseSource
     parts: tuple[Part, ...]
     shared: bool = False
+    rigid: bool = False
 
     def plan(self, config: EngineConfig) -> Plan:
         """The stages for a configuration."""

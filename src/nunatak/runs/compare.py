@@ -36,6 +36,8 @@ class Comparison:
         The same rows with poses, for recipes that take them.
     truth : Path
         Folder that `nunatak simulate` wrote.
+    latent_dim : int
+        Of every recipe that has latents.
     options : tuple of str
         Further options of every run.
     volumes : int
@@ -45,6 +47,7 @@ class Comparison:
     particles: Path
     posed: Path | None
     truth: Path
+    latent_dim: int = 4
     options: tuple[str, ...] = ()
     volumes: int = 20
 
@@ -84,14 +87,21 @@ def defaults_for(particles: Particles, options: Sequence[str]) -> list[str]:
     return [] if given or nyquist >= 32 else ["--l-end", str(nyquist), "--l-start", str(min(12, nyquist))]
 
 
-def run_recipe(recipe: Recipe, comparison: Comparison, out: Path, extra: Sequence[str]) -> Row:
-    """Run one recipe into a folder and score it; a run that fails is a row with its sentence."""
+def words_of(recipe: Recipe, comparison: Comparison, out: Path) -> list[str]:
+    """The command of one recipe's run, as it is typed after `nunatak`."""
     given = recipe.poses is PoseSource.GIVEN
     source = comparison.posed if given and comparison.posed is not None else comparison.particles
-    command = [
-        *(sys.executable, "-m", "nunatak", "heterogeneity" if given else "abinit", str(source)),
-        *("-o", str(out), "--recipe", recipe.name, *extra, *comparison.options),
+    latents = 0 if recipe.rigid else comparison.latent_dim
+    return [
+        *("heterogeneity" if given else "abinit", str(source), "-o", str(out)),
+        *("--recipe", recipe.name, "--latent-dim", str(latents)),
     ]
+
+
+def run_recipe(recipe: Recipe, comparison: Comparison, out: Path, extra: Sequence[str]) -> Row:
+    """Run one recipe into a folder and score it; a run that fails is a row with its sentence."""
+    words = words_of(recipe, comparison, out)
+    command = [sys.executable, "-m", "nunatak", *words, *extra, *comparison.options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         said = done.stderr.strip().splitlines()

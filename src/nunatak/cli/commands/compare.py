@@ -24,7 +24,9 @@ class Options(CommonOptions):
     posed: Path | None = Field(
         None, description="The same rows with poses, for recipes that take them; TRUTH/truth.star by default."
     )
-    latent_dim: int = Field(4, ge=0, le=16, description="Dimensions of the latent, for every recipe.")
+    latent_dim: int = Field(
+        4, ge=0, le=16, description="Dimensions of the latent, for recipes that have one."
+    )
     options: str = Field("", description="Further options of every run, as one text: --options='--l-end 15'.")
     volumes: int = Field(20, ge=1, description="Particles whose maps are scored against the truth.")
     originals: Path | None = Field(
@@ -56,7 +58,12 @@ def run(words: list[str]) -> Result:
     beside = options.truth / "truth.star"
     posed = options.posed or (beside if beside.exists() else None)
     comparison = Comparison(
-        options.particles, posed, options.truth, _shared_options(options), options.volumes
+        options.particles,
+        posed,
+        options.truth,
+        options.latent_dim,
+        _shared_options(options),
+        options.volumes,
     )
     require_posed(comparison, recipes)
     particles, truth = read_particles(options.particles), read_truth(options.truth)
@@ -83,7 +90,7 @@ def run(words: list[str]) -> Result:
 
 def _shared_options(options: Options) -> tuple[str, ...]:
     machine = ["--device", options.device, "--threads", str(options.threads), "--seed", str(options.seed)]
-    return (*machine, "--latent-dim", str(options.latent_dim), *shlex.split(options.options))
+    return (*machine, *shlex.split(options.options))
 
 
 def _read(path: Path) -> str:

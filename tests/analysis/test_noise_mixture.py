@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
-from nunatak.analysis.clusters import mixture_clusters, noise_mixture_clusters
+from nunatak.analysis.clusters import mixture_clusters, noise_mixture, noise_mixture_clusters
 from nunatak.analysis.measurements import Measurements
 from nunatak.analysis.mixture import fit_noise_mixture
 
@@ -27,7 +27,8 @@ def measurements(seed: int = 0) -> tuple[Measurements, np.ndarray]:
 
 def test_groups_are_counted_and_their_shares_found() -> None:
     measured, labels = measurements()
-    found, count = noise_mixture_clusters(measured.positions, measured.rows, 0)
+    mixture = noise_mixture(measured.rows, len(measured), 0)
+    found, count = noise_mixture_clusters(measured.positions, measured.rows, mixture), len(mixture.weights)
     assert count == 3
     order = [int(np.bincount(labels[found.labels == k]).argmax()) for k in range(3)]
     assert sorted(order) == [0, 1, 2]

@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from nunatak.analysis.measurements import Measurements
-from nunatak.analysis.mixture import best_noise_mixture, fit_noise_mixture
+from nunatak.analysis.mixture import NoiseMixture, best_noise_mixture, fit_noise_mixture
 from nunatak.analysis.sampling import spread_rows
 from nunatak.core.errors import require
 
@@ -76,10 +76,24 @@ def mixture_clusters(coordinates: NDArray, count: int, seed: int) -> tuple[Clust
     return _gathered(coordinates, labels, chosen.means_), len(chosen.means_)
 
 
+def noise_mixture(measured: Callable[[NDArray], Measurements], particles: int, count: int) -> NoiseMixture:
+    """As the mixture of mixture_clusters, of measurements whose errors are known and taken out.
+
+    Parameters
+    ----------
+    measured : function of rows
+        The measurements of some of so many particles.
+    """
+    sample = measured(spread_rows(particles, NOISE_MIXTURE_FITTED))
+    if count:
+        return fit_noise_mixture(sample, min(count, len(sample)))
+    return best_noise_mixture(sample, max(1, min(MOST_COMPONENTS, len(sample) // 20)))
+
+
 def noise_mixture_clusters(
-    coordinates: NDArray, measured: Callable[[NDArray], Measurements], count: int
-) -> tuple[Clusters, int]:
-    """As mixture_clusters, of measurements whose errors are known and taken out.
+    coordinates: NDArray, measured: Callable[[NDArray], Measurements], mixture: NoiseMixture
+) -> Clusters:
+    """Every particle in its most probable group.
 
     Parameters
     ----------
@@ -88,16 +102,10 @@ def noise_mixture_clusters(
     measured : function of rows
         Their measurements.
     """
-    sample = measured(spread_rows(len(coordinates), NOISE_MIXTURE_FITTED))
-    most = max(1, min(MOST_COMPONENTS, len(sample) // 20))
-    if count:
-        mixture = fit_noise_mixture(sample, min(count, len(sample)))
-    else:
-        mixture = best_noise_mixture(sample, most)
     labels = np.concatenate([mixture.labels(measured(rows)) for rows in _parts(np.arange(len(coordinates)))])
     there, labels = np.unique(labels, return_inverse=True)
     centres = np.stack([coordinates[labels == k].mean(0) for k in range(len(there))])
-    return _gathered(coordinates, labels, centres), len(mixture.weights)
+    return _gathered(coordinates, labels, centres)
 
 
 def _mixture(sample: NDArray, count: int, seed: int) -> GaussianMixture:

@@ -4,6 +4,8 @@ A motion bends in the space of latents, often more than once, so that it is neit
 shortest way. Several draws of the particles are each put in order in several ways. Where noise is large
 against the motion some of the orders take its parts wrongly, and the curves along them are as likely as the
 right one, but each is wrong in a way of its own: the mean of the orders that agree is better than any.
+
+States that lie apart are no motion: then the path is the shortest way through them all.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from nunatak.analysis.deconvolution import gaussian_likelihood
+from nunatak.analysis.group_path import path_through_groups
 from nunatak.analysis.measurements import Measurements
+from nunatak.analysis.mixture import NoiseMixture
 from nunatak.analysis.paths import farthest_ends, graph_path, slow_coordinate, smoothed
 from nunatak.analysis.reaction import Curve, curve_of, density_along_path, refined_curve
 from nunatak.analysis.sampling import spread_rows
@@ -49,17 +53,21 @@ class DominantCurve:
     curve : Curve
     agreement : float
         Mean of the rank correlations, whichever way a curve runs, of the order that most agree with and the
-        others: 1 if all agree, near 0 if every beginning gives another order.
+        others: 1 if all agree, near 0 if every beginning gives another order. None of a way through groups.
     """
 
     curve: Curve
-    agreement: float
+    agreement: float | None
 
 
 def dominant_curve(
-    measured: Measurements, means: NDArray, unshrunk: Unshrunk, seed: int = 0
+    measured: Measurements,
+    means: NDArray,
+    unshrunk: Unshrunk,
+    groups: NoiseMixture | None = None,
+    seed: int = 0,
 ) -> DominantCurve:
-    """The principal curve that begins with the mean of the orders that agree.
+    """The principal curve that begins with the mean of the orders that agree; or the way through groups.
 
     Parameters
     ----------
@@ -69,11 +77,16 @@ def dominant_curve(
         Posterior means of the same particles: they scatter less, and ways over their graph are better.
     unshrunk : callable
         Takes (m, d) points among posterior means to where particles of typical noise would truly be.
+    groups : NoiseMixture, optional
+        Of the measurements; followed where they lie apart.
     seed : int
         Of the draws.
     """
     noise = float(np.sqrt(np.median(np.linalg.eigvalsh(measured.covariances)[:, 0])))
     some = measured.rows(spread_rows(len(measured), ORDERED))
+    centres = None if groups is None else path_through_groups(some, groups)
+    if centres is not None:
+        return DominantCurve(curve_of(centres, noise), None)
 
     def refined(points: NDArray, steps: int, smoothing: float) -> Curve:
         return refined_curve(some, curve_of(points, noise), steps, smoothing)

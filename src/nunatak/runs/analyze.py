@@ -18,9 +18,11 @@ from nunatak.analysis.clusters import (
     Clusters,
     kmeans_clusters,
     mixture_clusters,
+    noise_mixture,
     noise_mixture_clusters,
 )
 from nunatak.analysis.embedding import FITTED, umap_embedding
+from nunatak.analysis.mixture import NoiseMixture
 from nunatak.analysis.paths import arc_lengths, projected_on_path, resampled
 from nunatak.core.errors import InputError
 from nunatak.io.atomic import write_json, write_npy
@@ -67,9 +69,9 @@ def analyze_run(run_dir: Path | str, config: AnalysisConfig, say: Callable[[str]
     say("clusters")
     positions = study.positions
     groups = kmeans_clusters(positions, min(config.kmeans, len(study)), config.seed)
-    mixture, components = _mixture(study, config)
+    mixture, components, apart = _mixture(study, config)
     say("landscape")
-    plane = landscape(study, config, generator)
+    plane = landscape(study, config, generator, apart)
     paths = studied_paths(study, config, plane, generator, say)
     say("maps")
     maps = map_landscape(study, config, names, masks)
@@ -105,12 +107,13 @@ def analyze_run(run_dir: Path | str, config: AnalysisConfig, say: Callable[[str]
     return read_analysis(run_dir)
 
 
-def _mixture(study: Study, config: AnalysisConfig) -> tuple[Clusters, int]:
+def _mixture(study: Study, config: AnalysisConfig) -> tuple[Clusters, int, NoiseMixture | None]:
     """Groups of the informed coordinates, with the latents' errors taken out where they are known."""
     informed = study.positions[:, : study.informed]
     if study.covariances is None:
-        return mixture_clusters(informed, config.mixture, config.seed)
-    return noise_mixture_clusters(informed, study.measurements, config.mixture)
+        return *mixture_clusters(informed, config.mixture, config.seed), None
+    found = noise_mixture(study.measurements, len(study), config.mixture)
+    return noise_mixture_clusters(informed, study.measurements, found), len(found.weights), found
 
 
 def read_analysis(run_dir: Path | str) -> dict[str, Any]:

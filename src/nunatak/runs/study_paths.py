@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from nunatak.analysis.deconvolution import Density, deconvolved_density, grid_axis
 from nunatak.analysis.dominant import dominant_curve
 from nunatak.analysis.measurements import Measurements
+from nunatak.analysis.mixture import NoiseMixture
 from nunatak.analysis.paths import (
     component_path,
     energy_path,
@@ -56,7 +57,8 @@ class StudiedPath:
     places : (m,) float64
         Distance along the curve of each point.
     agreement : float or None
-        How far dominant paths from other beginnings have the same order of the particles; 1: all do.
+        How far dominant paths from other beginnings have the same order of the particles; 1: all do. None of
+        other paths, and of one through groups that lie apart.
     warning : str or None
     """
 
@@ -79,12 +81,26 @@ class StudiedPath:
 
 @dataclass(frozen=True, eq=False)
 class Landscape:
-    """Density over the leading plane, or over the one coordinate that is informed."""
+    """What is known of all particles before any path.
+
+    Attributes
+    ----------
+    density : Density
+        Over the leading plane, or over the one coordinate that is informed.
+    groups : NoiseMixture or None
+        Of the measurements, where their errors are known.
+    """
 
     density: Density
+    groups: NoiseMixture | None = None
 
 
-def landscape(study: Study, config: AnalysisConfig, generator: np.random.Generator) -> Landscape:
+def landscape(
+    study: Study,
+    config: AnalysisConfig,
+    generator: np.random.Generator,
+    groups: NoiseMixture | None = None,
+) -> Landscape:
     """The deconvolved density over the first two informed coordinates; over one if no second is informed."""
     measured = study.measurements()
     planes = min(2, study.informed)
@@ -96,7 +112,7 @@ def landscape(study: Study, config: AnalysisConfig, generator: np.random.Generat
         for i in range(planes)
     )
     bootstraps = min(config.bootstraps, 8) if planes == 2 else config.bootstraps
-    return Landscape(deconvolved_density(leading, axes, generator, bootstraps))
+    return Landscape(deconvolved_density(leading, axes, generator, bootstraps), groups)
 
 
 def path_ends(study: Study, config: AnalysisConfig) -> tuple[NDArray[np.int64], int, int]:
@@ -163,7 +179,7 @@ def _path_and_curve(
     if name == "dominant":
         rows = spread_rows(len(study), DENSITY_PARTICLES)
         means = study.positions[rows][:, : study.informed]
-        found = dominant_curve(measured, means, study.without_shrinkage)
+        found = dominant_curve(measured, means, study.without_shrinkage, plane.groups)
         curve, sure = found.curve, found.agreement
         points = _like_means(resampled(curve.within, POINTS), study, landmarks)
         # From the end with the smaller first coordinate, as the others.

@@ -66,6 +66,20 @@ def test_cs_in_and_cs_out(cryosparc_run: tuple[Path, Path], tmp_path: Path) -> N
     assert np.array_equal(np.load(tmp_path / "again" / "particles.cs")["uid"], part["uid"])
 
 
+def test_cryosparcs_own_tools_read_what_we_write(cryosparc_run: tuple[Path, Path], tmp_path: Path) -> None:
+    reason = "cryosparc-tools is not installed: pip install cryosparc-tools"
+    dataset = pytest.importorskip("cryosparc.dataset", reason=reason)
+    source, run = cryosparc_run
+    succeed("select", run, "-o", tmp_path / "part.cs", "--above", 0, "--indices", tmp_path / "rows.npy")
+    rows, given = np.load(tmp_path / "rows.npy"), np.load(source)
+    read = dataset.Dataset.load(tmp_path / "part.cs")
+    assert len(read) == len(rows)
+    assert np.array_equal(read["uid"], given["uid"][rows])
+    assert np.array_equal(read["pick_stats/ncc_score"], given["pick_stats/ncc_score"][rows])
+    assert [str(path) for path in read["blob/path"]] == [path.decode() for path in given["blob/path"][rows]]
+    assert np.allclose(read["alignments3D/pose"], np.load(tmp_path / "part.cs")["alignments3D/pose"])
+
+
 def test_ways_to_select(analysed: Path, tmp_path: Path) -> None:
     latents = np.load(analysed / "latents.npy")[:, 0]
     low, high = np.quantile(latents, [0.25, 0.75])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,26 @@ def test_compare_writes_one_table(compared: Path) -> None:
     assert text.count("| 3dva |") == 1
     assert "<svg" in (compared / "compare.svg").read_text()
     assert (compared / "3dva" / "summary.json").exists()
+
+
+def test_a_comparison_that_was_stopped_goes_on(compared: Path, simulated: Path, tmp_path: Path) -> None:
+    """The first recipe is done; the second's run was stopped before its row was written."""
+    folder = tmp_path / "out"
+    shutil.copytree(compared, folder)
+    lines = (compared / "compare.csv").read_text().splitlines(keepends=True)
+    (folder / "compare.csv").write_text("".join(lines[:2]))
+    finished = (folder / "hierarchical" / "summary.json").stat().st_mtime_ns
+    words = ["compare", simulated / "particles.star", "--truth", simulated, "-o", folder, "--volumes", 3]
+    done = succeed(*words, "--recipes", "hierarchical,3dva", "--threads", 1, "--latent-dim", 1)
+    assert "running 3dva" in done.err
+    assert "running hierarchical" not in done.err
+    assert (folder / "hierarchical" / "summary.json").stat().st_mtime_ns == finished
+    before, after = (
+        {row.name: row.figures for row in rows_from_csv((place / "compare.csv").read_text(), "table")}
+        for place in (compared, folder)
+    )
+    assert list(after) == ["hierarchical", "3dva"]
+    assert after["3dva"]["per_image_fsc_auc"] == before["3dva"]["per_image_fsc_auc"]
 
 
 def test_compare_asks_no_latents_of_recipes_that_make_one_map() -> None:

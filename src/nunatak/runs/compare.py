@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,9 +99,14 @@ def words_of(recipe: Recipe, comparison: Comparison, out: Path) -> list[str]:
 
 
 def run_recipe(recipe: Recipe, comparison: Comparison, out: Path, extra: Sequence[str]) -> Row:
-    """Run one recipe into a folder and score it; a run that fails is a row with its sentence."""
-    words = words_of(recipe, comparison, out)
-    command = [sys.executable, "-m", "nunatak", *words, *extra, *comparison.options]
+    """Run one recipe into a folder and score it; a run that fails is a row with its sentence.
+
+    A run that was stopped there goes on.
+    """
+    words = [*words_of(recipe, comparison, out), *extra, *comparison.options]
+    if (out / "checkpoint").exists():
+        words = ["resume", str(out)]
+    command = [sys.executable, "-m", "nunatak", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         said = done.stderr.strip().splitlines()
@@ -127,11 +132,22 @@ def compare_recipes(
     comparison: Comparison,
     out: Path,
     extra: Sequence[str],
+    done: Sequence[Row] = (),
     told: Callable[[str], None] = lambda sentence: None,
-) -> list[Row]:
-    """A row for each recipe, from a run in `out`/NAME."""
-    rows = []
+) -> Iterator[list[Row]]:
+    """Rows of all recipes so far, in order, after each: hours of runs are not lost with the last of them.
+
+    Parameters
+    ----------
+    out : Path
+        Each recipe runs in `out`/NAME.
+    done : sequence of Row
+        Of recipes that an earlier comparison into the same folder has finished.
+    """
+    rows, finished = [], {row.name: row for row in done}
     for recipe in recipes:
-        told(f"running {recipe.name} ...")
-        rows.append(run_recipe(recipe, comparison, out / recipe.name, extra))
-    return rows
+        if recipe.name not in finished:
+            told(f"running {recipe.name} ...")
+            finished[recipe.name] = run_recipe(recipe, comparison, out / recipe.name, extra)
+        rows.append(finished[recipe.name])
+        yield rows

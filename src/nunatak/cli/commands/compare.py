@@ -40,7 +40,7 @@ def run(words: list[str]) -> Result:
     options = parse(Options, words, "compare", about)
     from nunatak.export.comparison import comparison_figure
     from nunatak.io.atomic import atomic_path, write_text
-    from nunatak.metrics.comparison import csv_table, markdown_table, rows_from_csv
+    from nunatak.metrics.comparison import Row, csv_table, markdown_table, rows_from_csv
     from nunatak.particles.reading import read_particles
     from nunatak.particles.truth import read_truth
     from nunatak.runs.compare import (
@@ -73,12 +73,20 @@ def run(words: list[str]) -> Result:
         "truth of these particles.",
     )
     table = options.output / "compare.csv"
-    require(not table.exists(), f"{options.output} already holds a comparison: choose another folder.")
-    options.output.mkdir(parents=True, exist_ok=True)
-    rows = compare_recipes(
-        recipes, comparison, options.output, defaults_for(particles, comparison.options), _say
+    held = rows_from_csv(_read(table), str(table)) if table.exists() else []
+    done = [row for row in held if row.figures]  # what failed is tried again
+    names, there = {recipe.name for recipe in recipes}, {row.name for row in done}
+    require(
+        there < names,
+        f"{options.output} already holds a comparison of {', '.join(sorted(there))}: choose another folder, "
+        "or name these and more.",
     )
-    rows += others
+    options.output.mkdir(parents=True, exist_ok=True)
+    extra = defaults_for(particles, comparison.options)
+    rows: list[Row] = []
+    for rows in compare_recipes(recipes, comparison, options.output, extra, done, _say):
+        write_text(table, csv_table(rows))
+    rows = [*rows, *others]
     write_text(table, csv_table(rows))
     write_text(options.output / "compare.md", markdown_table(rows))
     with atomic_path(options.output / "compare.svg") as path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from _views import make_views, molecule_maps
@@ -66,6 +67,16 @@ def test_fine_scores_are_those_of_a_slow_sum() -> None:
                 gain = (y.abs() ** 2 - (y - model).abs() ** 2).sum() / views.noise_variance
                 expected[h, c, s] = gain
     torch.testing.assert_close(scores, expected, rtol=1e-3, atol=2e-2)
+
+
+def test_a_class_without_hypotheses_changes_no_scores() -> None:
+    """Of a few images none may have one in some class."""
+    views = make_views(count=3, box=BOX, radius=RADIUS, noise=0.5)
+    images, chosen = weighted_images(views.images, views.weights), some_hypotheses(10, 3)
+    chosen = replace(chosen, classes=torch.zeros_like(chosen.classes))
+    children = oversampled(chosen, 1, 12, 1.0)
+    alone = score_fine([views.block], images, chosen, children)
+    assert torch.equal(score_fine([views.block, views.block], images, chosen, children), alone)
 
 
 def test_weights_are_posteriors_over_each_images_hypotheses() -> None:

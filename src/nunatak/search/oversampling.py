@@ -138,7 +138,7 @@ def score_fine(
         mine = torch.nonzero(hypotheses.classes == number).flatten()
         for part in mine.split(HYPOTHESES_AT_ONCE // rotations.shape[1]):
             views = slice_block(block, rotations[part].flatten(0, 1), images.plane.frequencies)[..., 0]
-            views = views.view(len(part), rotations.shape[1], -1)
+            views = views.view(len(part), rotations.shape[1], views.shape[-1])
             rows = hypotheses.rows[part]
             centred = images.weighted[rows][:, None] * centring_phases(shifts_px[part], images.plane)
             cross = (views.conj() @ centred.transpose(1, 2)).real

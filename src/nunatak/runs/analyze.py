@@ -69,9 +69,9 @@ def analyze_run(run_dir: Path | str, config: AnalysisConfig, say: Callable[[str]
     say("clusters")
     positions = study.positions
     groups = kmeans_clusters(positions, min(config.kmeans, len(study)), config.seed)
-    mixture, components, apart = _mixture(study, config)
+    mixture, components, without_errors = _mixture(study, config)
     say("landscape")
-    plane = landscape(study, config, generator, apart)
+    plane = landscape(study, config, generator, without_errors)
     paths = studied_paths(study, config, plane, generator, say)
     say("maps")
     maps = map_landscape(study, config, names, masks)

@@ -144,10 +144,9 @@ def compare_recipes(
     done : sequence of Row
         Of recipes that an earlier comparison into the same folder has finished.
     """
-    rows, finished = [], {row.name: row for row in done}
+    finished = {row.name: row for row in done}
     for recipe in recipes:
         if recipe.name not in finished:
             told(f"running {recipe.name} ...")
             finished[recipe.name] = run_recipe(recipe, comparison, out / recipe.name, extra)
-        rows.append(finished[recipe.name])
-        yield rows
+        yield [finished[other.name] for other in recipes if other.name in finished]

@@ -43,6 +43,7 @@ def run(words: list[str]) -> Result:
     from nunatak.metrics.comparison import Row, csv_table, markdown_table, rows_from_csv
     from nunatak.particles.reading import read_particles
     from nunatak.particles.truth import read_truth
+    from nunatak.reconstruct.recipes import RECIPES
     from nunatak.runs.compare import (
         Comparison,
         compare_recipes,
@@ -74,7 +75,8 @@ def run(words: list[str]) -> Result:
     )
     table = options.output / "compare.csv"
     held = rows_from_csv(_read(table), str(table)) if table.exists() else []
-    done = [row for row in held if row.figures]  # what failed is tried again
+    own = {recipe.name for recipe in RECIPES}
+    done = [row for row in held if row.name in own and row.figures]  # what failed is tried again
     names, there = {recipe.name for recipe in recipes}, {row.name for row in done}
     require(
         there < names,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 from tyro.conf import Positional
@@ -12,6 +13,9 @@ from tyro.conf import Positional
 from nunatak.cli.options import CommonOptions, Output, parse
 from nunatak.cli.results import Result
 from nunatak.core.errors import InputError, require
+
+if TYPE_CHECKING:
+    from nunatak.metrics.comparison import Row
 
 
 class Options(CommonOptions):
@@ -40,10 +44,9 @@ def run(words: list[str]) -> Result:
     options = parse(Options, words, "compare", about)
     from nunatak.export.comparison import comparison_figure
     from nunatak.io.atomic import atomic_path, write_text
-    from nunatak.metrics.comparison import Row, csv_table, markdown_table, rows_from_csv
+    from nunatak.metrics.comparison import csv_table, markdown_table, rows_from_csv
     from nunatak.particles.reading import read_particles
     from nunatak.particles.truth import read_truth
-    from nunatak.reconstruct.recipes import RECIPES
     from nunatak.runs.compare import (
         Comparison,
         compare_recipes,
@@ -74,9 +77,7 @@ def run(words: list[str]) -> Result:
         "truth of these particles.",
     )
     table = options.output / "compare.csv"
-    held = rows_from_csv(_read(table), str(table)) if table.exists() else []
-    own = {recipe.name for recipe in RECIPES}
-    done = [row for row in held if row.name in own and row.figures]  # what failed is tried again
+    done = _done(table)
     names, there = {recipe.name for recipe in recipes}, {row.name for row in done}
     require(
         there < names,
@@ -85,7 +86,7 @@ def run(words: list[str]) -> Result:
     )
     options.output.mkdir(parents=True, exist_ok=True)
     extra = defaults_for(particles, comparison.options)
-    rows: list[Row] = []
+    rows = done
     for rows in compare_recipes(recipes, comparison, options.output, extra, done, _say):
         write_text(table, csv_table(rows))
     rows = [*rows, *others]
@@ -96,6 +97,16 @@ def run(words: list[str]) -> Result:
     told = [{"recipe": row.name, **row.figures, "remark": row.remark} for row in rows]
     files = [table, options.output / "compare.md", options.output / "compare.svg"]
     return Result({"rows": told, "files": files}, markdown_table(rows).splitlines())
+
+
+def _done(table: Path) -> list[Row]:
+    """Rows of recipes that an earlier comparison has finished; what failed is tried again."""
+    from nunatak.metrics.comparison import rows_from_csv
+    from nunatak.reconstruct.recipes import RECIPES
+
+    own = {recipe.name for recipe in RECIPES}
+    held = rows_from_csv(_read(table), str(table)) if table.exists() else []
+    return [row for row in held if row.name in own and row.figures]
 
 
 def _shared_options(options: Options) -> tuple[str, ...]:

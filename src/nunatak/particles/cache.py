@@ -155,26 +155,24 @@ def build_cache(
     ingest = Ingest(particles, to_device(sample_plane(particles), device), sign, circle_px, device)
     share = plan.group.share_of(len(particles))
     holder = CacheMemory(share, ingest) if plan.place is None else open_files(plan.place, ingest, share)
-    stretches = []
+    background, flat = torch.zeros(ingest.plane.radius_px + 1), list[int]()
     for start, stop in cut_at_multiples(*share.bounds, plan.tiles.ingest):
         known = holder.known(start, stop)
         if known is None:
             known, *pair = _read(ingest, start, stop)
             holder.store(known, *pair)
-        stretches.append(known)
+        for part in known.background:
+            background += part
+        flat += known.flat.tolist()
         progress((stop - share.bounds[0]) * share.size)
-    background = torch.zeros(ingest.plane.radius_px + 1)
-    for part in (part for stretch in stretches for part in stretch.background):
-        background += part
     samples, transfer = holder.arrays()
-    flat = torch.cat([torch.zeros(0, dtype=torch.long), *(s.flat for s in stretches)])
     return ImageCache(
         samples,
         transfer,
         ingest.plane,
         particles.pixel_size_A,
         (share.total(background) / len(particles)).to(device),
-        share.joined(flat).to(device),
+        share.joined(torch.tensor(flat, dtype=torch.long)).to(device),
         to_device(particles.optics[slice(*share.bounds)], device) if particles.has_ctf else None,
         share,
         plan.tiles,

@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from nunatak.core.device import hand_back_freed
+from nunatak.core.gathered import Gathered
 from nunatak.geometry.rotations import geodesic_deg
 from nunatak.latent.landscape import Landscape, landscape_of
 from nunatak.latent.landscape_posterior import placed
@@ -148,7 +148,7 @@ def _expect(
     cache, weights = context.cache, 2 / model.noise_variance
     every = torch.arange(len(cache), device=context.device)
     hand_back_freed()
-    parts: list[tuple[Tensor, ...]] = []
+    gathered, done = Gathered(len(cache.samples)), 0
     for half, maps in enumerate(model.maps):
         block = block_from_maps(maps, max(plan.radius_px, 2))
         chosen = torch.nonzero(model.halves == half).flatten() if len(model.maps) > 1 else every
@@ -158,11 +158,10 @@ def _expect(
             own = search_from(search, start, plan).candidates
             functions, latents = placed(landscape, own.latents, *search.information(own))
             at = functions.means, functions.covariances, latents.means, latents.covariances
-            parts.append((rows, own.rotations, own.shifts_px, own.scales, *at))
-            context.progress(sum(len(part[0]) for part in parts) * cache.share.size / len(cache))
-    order = torch.argsort(torch.cat([part[0] for part in parts]))
-    columns = [torch.cat(column)[order] for column in list(zip(*parts, strict=True))[1:]]
-    rotations, shifts, scales, *rest = cache.share.joined(tuple(columns))
+            gathered.put(cache.share.local(rows), own.rotations, own.shifts_px, own.scales, *at)
+            done += len(rows)
+            context.progress(done * cache.share.size / len(cache))
+    rotations, shifts, scales, *rest = cache.share.joined(gathered.columns())
     moved = Candidates(rotations, shifts, scales, rest[0], every)
     return moved, LatentPosterior(*rest[:2]), LatentPosterior(*rest[2:])
 

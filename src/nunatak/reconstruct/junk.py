@@ -12,6 +12,7 @@ import math
 import torch
 from torch import Tensor
 
+from nunatak.core.gathered import Gathered
 from nunatak.reconstruct.model import images_within
 from nunatak.reconstruct.state import Context
 
@@ -49,14 +50,15 @@ def junk_probability(evidence: Tensor, context: Context, radius_px: int) -> Tens
     cache, shells = context.cache, slice(1, radius_px + 1)
     noise = context.noise_variance[shells]  # what the evidence was taken with
     signal = (context.image_power[shells] - noise).clamp(min=0)
-    rivals = []
+    gathered = Gathered(len(cache.samples))
     every = torch.arange(len(cache), device=context.device)
     for rows in cache.share.tiles(every, cache.tiles.local):
         images = images_within(cache, rows, radius_px)
         power = evidence.new_zeros(len(rows), radius_px + 1)
         power.index_add_(1, images.plane.shells, images.samples.abs() ** 2)
         counts = torch.bincount(images.plane.shells, minlength=radius_px + 1)[shells]
-        rivals.append(random_image_evidence(power[:, shells], counts, noise, signal))
-    rival = cache.share.joined(torch.cat(rivals))
+        rivals = random_image_evidence(power[:, shells], counts, noise, signal)
+        gathered.put(cache.share.local(rows), rivals)
+    (rival,) = cache.share.joined(gathered.columns())
     # Noise has an evidence of zero.
     return torch.sigmoid(torch.logaddexp(rival, torch.zeros_like(rival)) - math.log(2) - evidence)

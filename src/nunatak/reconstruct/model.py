@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nunatak.core.collective import ALONE, Group
 from nunatak.core.device import hand_back_freed
+from nunatak.core.gathered import Gathered
 from nunatak.latent.subspace import LatentPosterior, moments
 from nunatak.particles.cache import ImageCache
 from nunatak.projection.gridding import block_from_maps
@@ -121,8 +122,7 @@ def expect(
     """
     every = torch.arange(len(cache), device=cache.samples.device)
     weights = 2 / model.noise_variance
-    parts: list[tuple[Tensor, Candidates, tuple[Tensor, Tensor, Tensor]]] = []
-    done = 0
+    gathered, done = Gathered(len(cache.samples)), 0
     for half, maps in enumerate(model.maps):
         block = block_from_maps(maps, max(plan.radius_px, 2))
         chosen = torch.nonzero(model.halves == half).flatten() if len(model.maps) > 1 else every
@@ -130,25 +130,15 @@ def expect(
             search = LocalSearch(block, images_within(cache, rows, plan.radius_px), weights, plan.prior)
             start = replace(model.candidates[rows], rows=every[: len(rows)])
             fit = search_from(search, start, plan)
-            # Not the whole covariance, which is the largest thing that a fit has.
-            latent = fit.covariance[:, LATENT, LATENT].clone()
-            parts.append((rows, fit.candidates, (latent, fit.log_evidence, fit.power)))
+            found = fit.candidates
+            at = found.rotations, found.shifts_px, found.scales, found.latents
+            believed = fit.covariance[:, LATENT, LATENT], fit.log_evidence, fit.power
+            gathered.put(cache.share.local(rows), *at, *believed)
             done += len(rows) * cache.share.size
             progress(min(done, len(cache)))
-    order = torch.argsort(torch.cat([rows for rows, *_ in parts]))
-    join = lambda get: torch.cat([get(own) for _, own, _ in parts])[order]  # noqa: E731
-    found = Candidates(
-        join(lambda own: own.rotations),
-        join(lambda own: own.shifts_px),
-        join(lambda own: own.scales),
-        join(lambda own: own.latents),
-        cache.share.mine(every),
-    )
-    covariance, evidence, power = (
-        torch.cat(column)[order] for column in zip(*(rest for *_, rest in parts), strict=True)
-    )
-    own = found, covariance, evidence
-    candidates, covariances, log_evidence = cache.share.joined(own)
+    *own, power = gathered.columns()
+    rotations, shifts, scales, latents, covariances, log_evidence = cache.share.joined(tuple(own))
+    candidates = Candidates(rotations, shifts, scales, latents, every)
     moved = replace(model, candidates=candidates, covariances=covariances, log_evidence=log_evidence)
     return moved, power
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nunatak.core.gathered import Gathered
 from nunatak.geometry.rotations import geodesic_deg
 from nunatak.geometry.so3_grid import tangent_offsets
 from nunatak.latent.classes import Simplex, simplex
@@ -196,7 +197,7 @@ def _sorted_once(
     radius, cache = min(start_radius(context), model.radius_px), context.cache
     block, weights = block_from_maps(model.maps[0], max(radius, 2)), 2 / model.noise_variance
     plan = SearchPlan(radius, turns, 2, local_prior(context, 3.0, latent=False))
-    parts: list[tuple[Tensor, ...]] = []
+    gathered, done = Gathered(len(cache.samples)), 0
     at_once = max(64, cache.tiles.local // len(turns))
     for rows in cache.share.tiles(torch.arange(len(owner), device=context.device), at_once):
         start, label = _choices(model, division, corners, (rows, owner[rows]), context)
@@ -206,10 +207,10 @@ def _sorted_once(
         best = best_of_rows(score, fit.candidates.rows, len(rows))
         found = fit.candidates[best]
         at = found.rotations, found.shifts_px, found.scales, found.latents, label[best], score[best]
-        parts.append(at)
-        context.progress(sum(len(part[0]) for part in parts) * cache.share.size / len(owner))
-    own = tuple(torch.cat(column) for column in zip(*parts, strict=True))
-    rotations, shifts, scales, latents, owner, score = cache.share.joined(own)
+        gathered.put(cache.share.local(rows), *at)
+        done += len(rows)
+        context.progress(done * cache.share.size / len(owner))
+    rotations, shifts, scales, latents, owner, score = cache.share.joined(gathered.columns())
     candidates = Candidates(rotations, shifts, scales, latents, model.candidates.rows)
     return replace(model, candidates=candidates, log_evidence=score), owner
 

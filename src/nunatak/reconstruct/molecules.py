@@ -16,6 +16,7 @@ import torch
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
+from nunatak.core.gathered import Gathered
 from nunatak.reconstruct.consensus import ConsensusState, consensus_update, expect, radius_at, random_start
 from nunatak.reconstruct.starts import SAME_MAP, agreement, batch_rows, compared_radius
 from nunatak.reconstruct.state import Context
@@ -126,10 +127,11 @@ def divided(starts: tuple[ConsensusState, ...], context: Context) -> Division:
 
 def _asked(start: ConsensusState, context: Context) -> tuple[Tensor, Tensor, Tensor]:
     images, every = context.polar, torch.arange(len(context.cache), device=context.device)
-    found = [f for _, f, _ in expect(start, images, every, radius_at(start.update, context.consensus))]
-    evidence = torch.cat([f.log_evidence for f in found])
-    poses, shifts = torch.cat([f.best_pose for f in found]), torch.cat([f.best_shift for f in found])
-    return images.share.joined((evidence, poses, shifts))
+    gathered = Gathered(len(context.cache.samples))
+    for part, found, _ in expect(start, images, every, radius_at(start.update, context.consensus)):
+        gathered.put(images.share.local(part), found.log_evidence, found.best_pose, found.best_shift)
+    evidence, poses, shifts = images.share.joined(gathered.columns())
+    return evidence, poses, shifts
 
 
 def distinct(starts: tuple[ConsensusState, ...], sizes: Sequence[int], context: Context) -> list[int]:

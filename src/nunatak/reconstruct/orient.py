@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from nunatak.core.gathered import Gathered
 from nunatak.geometry.so3_grid import tangent_offsets
 from nunatak.projection.gridding import block_from_maps
 from nunatak.reconstruct.consensus import ConsensusState, expect, radius_at
@@ -83,17 +84,13 @@ def global_search(start: ConsensusState, context: Context) -> Model:
     """A model whose poses are each particle's best on the grid."""
     images, count = context.polar, len(context.cache)
     radius = radius_at(start.update, context.consensus)
-    poses, shifts, evidence, done = [], [], [], 0
+    gathered, done = Gathered(len(context.cache.samples)), 0
     every = torch.arange(count, device=context.device)
     for part, found, _ in expect(start, images, every, radius):
-        poses.append(found.best_pose)
-        shifts.append(found.best_shift)
-        evidence.append(found.log_evidence)
+        gathered.put(images.share.local(part), found.best_pose, found.best_shift, found.log_evidence)
         done += len(part) * images.share.size
         context.progress(0.5 * min(done / count, 1.0))
-    pose, shift, log_evidence = images.share.joined(
-        (torch.cat(poses), torch.cat(shifts), torch.cat(evidence))
-    )
+    pose, shift, log_evidence = images.share.joined(gathered.columns())
     candidates = without_deviation(images.grid.rotations()[pose], images.shifts_px[shift])
     return Model(
         start.maps[None],
@@ -148,14 +145,11 @@ def pose_confidence(
     rows = torch.arange(len(context.cache), device=context.device) if rows is None else rows
     count, radius = len(rows), start_radius(context)
     bank, trials = mean_bank(model, context, radius)
-    nothing = torch.zeros(0, device=context.device)
-    mass, evidence, done = [nothing], [nothing], 0
+    own, done = torch.empty(2, len(images.share.mine(rows)), device=context.device), 0
     for part in images.share.tiles(rows, images.at_once):
-        near, log_evidence = mass_near(
-            bank, images.batch(part, radius), trials, model.candidates.rotations[part], within_deg
-        )
-        mass.append(near)
-        evidence.append(log_evidence)
-        done += len(part) * images.share.size
-        context.progress(min(done / count, 1.0))
-    return images.share.joined((torch.cat(mass), torch.cat(evidence)))
+        turns = model.candidates.rotations[part]
+        found = mass_near(bank, images.batch(part, radius), trials, turns, within_deg)
+        own[:, done : done + len(part)] = torch.stack(found)
+        done += len(part)
+        context.progress(min(done * images.share.size / count, 1.0))
+    return images.share.joined((own[0], own[1]))

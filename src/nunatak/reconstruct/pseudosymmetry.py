@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from nunatak.core.collective import Group
+from nunatak.core.gathered import Gathered
 from nunatak.geometry.rotations import geodesic_deg
 from nunatak.geometry.so3_grid import rotation_grid
 from nunatak.projection.gridding import block_from_maps
@@ -142,7 +143,10 @@ def unlike(
     cache, share = context.cache, context.cache.share
     weights, ratio = 2 / model.noise_variance, cache.plane.box_px / model.maps.shape[-1]
     asked = torch.isin(labels, torch.tensor(list(motions), device=labels.device))
-    parts: list[tuple[Tensor, ...]] = []
+    before, here = model.candidates, share.mine(torch.arange(len(labels), device=labels.device))
+    old = before.rotations, before.shifts_px, before.scales, model.log_evidence, torch.zeros_like(asked)
+    gathered, done = Gathered(len(here)), 0
+    gathered.put(share.local(here), *(column[here] for column in old))
     at_once = max(64, cache.tiles.local // (1 + MATES))
     for half in (0, 1):
         # The other half's map: its own holds every image as it lies, and would leave it there.
@@ -153,15 +157,10 @@ def unlike(
             fit = search_from(search, start, plan)
             best = best_of_rows(fit.log_evidence, fit.candidates.rows, len(rows))
             found, moved = fit.candidates[best], ~present[best]
-            parts.append(
-                (rows, found.rotations, found.shifts_px, found.scales, fit.log_evidence[best], moved)
-            )
-            context.progress(sum(len(part[0]) for part in parts) * share.size / len(labels))
-    order = torch.argsort(torch.cat([part[0] for part in parts]))
-    own = tuple(torch.cat(column)[order] for column in list(zip(*parts, strict=True))[1:])
-    every = torch.nonzero(asked).flatten()
-    before = model.candidates
-    old = before.rotations, before.shifts_px, before.scales, model.log_evidence, torch.zeros_like(asked)
-    new = [o.index_copy(0, every, n.to(o.dtype)) for o, n in zip(old, share.joined(own), strict=True)]
+            at = found.rotations, found.shifts_px, found.scales, fit.log_evidence[best], moved
+            gathered.put(share.local(rows), *at)
+            done += len(rows)
+            context.progress(done * share.size / len(labels))
+    new = share.joined(gathered.columns())
     candidates = replace(before, rotations=new[0], shifts_px=new[1], scales=new[2])
     return replace(model, candidates=candidates, log_evidence=new[3]), new[4]

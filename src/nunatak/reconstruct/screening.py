@@ -24,13 +24,14 @@ _UPDATES = 60
 
 def image_powers(cache: ImageCache, shells: int) -> Tensor:
     """(n, shells) power of every image summed over shells 1, 2, ..."""
-    parts = []
     inside = cache.plane.shells <= shells
     places = cache.plane.shells[inside]
+    powers, done = torch.zeros(len(cache.samples), shells + 1, device=places.device), 0
     for samples in cache.samples.split(cache.tiles.local):
-        power = torch.zeros(len(samples), shells + 1, device=samples.device)
-        parts.append(power.index_add_(1, places, samples[:, inside].abs() ** 2)[:, 1:])
-    return cache.share.joined(torch.cat(parts))
+        own = powers[done : done + len(samples)]
+        own.index_add_(1, places, samples[:, inside].abs() ** 2)
+        done += len(samples)
+    return cache.share.joined(powers[:, 1:].contiguous())
 
 
 def junk_by_spectrum(powers: Tensor, counts: Tensor, noise_variance: Tensor) -> Tensor:

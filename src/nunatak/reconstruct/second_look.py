@@ -15,6 +15,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from nunatak.core.gathered import Gathered
 from nunatak.geometry.rotations import geodesic_deg
 from nunatak.projection.gridding import block_from_maps
 from nunatak.reconstruct.model import Model, SearchPlan, images_within, search_from
@@ -51,18 +52,17 @@ def look_again(model: Model, context: Context, radius_px: int, plan: SearchPlan)
     share = context.cache.share
     block = block_from_maps(model.maps[0], max(plan.radius_px, 2))
     weights = 2 / model.noise_variance
-    chosen, rest = [], []
+    gathered = Gathered(len(context.cache.samples))
     for rows, modes in _modes(model, context, radius_px):
         images = images_within(context.cache, rows, plan.radius_px)
         search = LocalSearch(block, images, weights, plan.prior)
         fit = search_from(search, _candidates(model, context, rows, modes), plan)
         best = best_of_rows(fit.log_evidence, fit.candidates.rows, len(rows))
-        chosen.append(fit.candidates[best])
-        far = (best >= len(rows)).float()
-        rest.append((fit.covariance[best][:, LATENT, LATENT], fit.log_evidence[best], far))
-    own = [[getattr(one, name) for one in chosen] for name in ("rotations", "shifts_px", "scales", "latents")]
-    own += [list(column) for column in zip(*rest, strict=True)]
-    joined = share.joined(tuple(torch.cat(column) for column in own))
+        chosen, far = fit.candidates[best], (best >= len(rows)).float()
+        at = chosen.rotations, chosen.shifts_px, chosen.scales, chosen.latents
+        believed = fit.covariance[best][:, LATENT, LATENT], fit.log_evidence[best]
+        gathered.put(share.local(rows), *at, *believed, far)
+    joined = share.joined(gathered.columns())
     rotations, shifts_px, scales, latents, covariances, evidence, moved = joined
     candidates = Candidates(rotations, shifts_px, scales, latents, model.candidates.rows)
     changed = replace(model, candidates=candidates, covariances=covariances, log_evidence=evidence)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Seconds of a refinement pass with the images' samples in memory and on the disk, one after the other.
 
-    python benchmarks/streaming.py truth.star --memory-limit 1.5 --times-limit 4 --threads 2
+    python benchmarks/streaming.py truth.star --memory-limit 1.1 --times-limit 4 --threads 2
 
 A pass is two steps of the local search for every image and the sums for both half maps, at the star file's
 poses. Two processes take turns. One holds the samples in memory; the other may not have more private memory

@@ -5,7 +5,8 @@
 
 The same engine, images and seeds; one random start of a molecule whose arm swings, then every particle's best
 pose on the grid and a local search. Success is a median rotation error under 15 degrees. The table is written
-after every run. The grid is that of 30 degrees unless --healpix-order says otherwise.
+after every run, and a picture beside it: how many starts succeed, and every error. The grid is that of 30
+degrees unless --healpix-order says otherwise.
 """
 
 from __future__ import annotations
@@ -18,7 +19,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
 
 from nunatak.metrics.pose_error import align_frames
 from nunatak.particles.dataset import Particles
@@ -52,6 +57,38 @@ def one_start(particles: Particles, truth: Truth, config: EngineConfig) -> dict[
     }
 
 
+def draw(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Success and errors of the four ways against the signal-to-noise ratio."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), constrained_layout=True)
+    levels = sorted({row["snr"] for row in rows}, reverse=True)
+    for place, (assignment, annealing) in enumerate(WAYS):
+        own = [row for row in rows if (row["assignment"], row["annealing"]) == (assignment, annealing)]
+        name = f"{assignment}, {'with' if annealing else 'without'} annealing"
+        rates = [
+            np.mean([row["success"] for row in own if row["snr"] == level] or [np.nan]) for level in levels
+        ]
+        axes[0].plot(range(len(levels)), rates, "o-", label=name, alpha=0.8)
+        at = [levels.index(row["snr"]) + 0.1 * (place - 1.5) for row in own]
+        axes[1].plot(at, [row["median_deg"] for row in own], "o", alpha=0.7)
+    axes[1].axhline(FOUND_DEG, color="0.6", linewidth=0.8)
+    axes[1].set_yscale("log")
+    for axis, title in zip(axes, ("starts that succeed", "median rotation error, degrees"), strict=True):
+        axis.set_xticks(range(len(levels)), [f"{level:g}" for level in levels])
+        axis.set_xlabel("signal-to-noise ratio")
+        axis.set_title(title, fontsize=10)
+    axes[0].legend(fontsize=8)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
+    """All rows so far as CSV."""
+    with path.open("w", newline="") as stream:
+        table = csv.DictWriter(stream, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+
+
 def main() -> None:
     """Parse the command line, run, write after every run."""
     raw = argparse.RawDescriptionHelpFormatter
@@ -83,10 +120,8 @@ def main() -> None:
                 way = {"snr": snr, "seed": seed, "assignment": assignment, "annealing": annealing}
                 rows.append(way | one_start(particles, truth, config))
                 print(rows[-1], file=sys.stderr, flush=True)
-                with options.output.open("w", newline="") as stream:
-                    table = csv.DictWriter(stream, list(rows[0]))
-                    table.writeheader()
-                    table.writerows(rows)
+                write_table(options.output, rows)
+                draw(options.output.with_suffix(".png"), rows)
 
 
 if __name__ == "__main__":

@@ -88,11 +88,7 @@ def compared(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "others.csv").write_text("recipe,rot_median_deg,wall_s\nsomebody,9.5,1000\n")
     words = ["compare", simulated / "particles.star", "--truth", simulated, "-o", folder / "out"]
     words += ["--recipes", "hierarchical,3dva", "--latent-dim", 1, "--volumes", 3, "--threads", 1]
-    words += [
-        "--originals",
-        folder / "others.csv",
-        f"--options={' '.join([*TINY, *SEARCH])}",
-    ]
+    words += ["--originals", folder / "others.csv", f"--options={' '.join([*TINY, *SEARCH])}"]
     told = json.loads(succeed(*words, "--json").out)
     assert [row["recipe"] for row in told["rows"]] == ["hierarchical", "3dva", "somebody"]
     return folder / "out"
@@ -121,7 +117,8 @@ def test_a_comparison_that_was_stopped_goes_on(compared: Path, simulated: Path, 
     (folder / "compare.csv").write_text("".join(lines[:2]))
     finished = (folder / "hierarchical" / "summary.json").stat().st_mtime_ns
     words = ["compare", simulated / "particles.star", "--truth", simulated, "-o", folder, "--volumes", 3]
-    done = succeed(*words, "--recipes", "hierarchical,3dva", "--threads", 1, "--latent-dim", 1)
+    words += ["--latent-dim", 1, f"--options={' '.join([*TINY, *SEARCH])}"]
+    done = succeed(*words, "--recipes", "hierarchical,3dva", "--threads", 1)
     assert "running 3dva" in done.err
     assert "running hierarchical" not in done.err
     assert (folder / "hierarchical" / "summary.json").stat().st_mtime_ns == finished
@@ -155,6 +152,10 @@ def test_compare_refuses_what_it_cannot_compare(simulated: Path, compared: Path,
     again = call(*words[:-1], compared, "--recipes", "nunatak")
     assert again.is_refused()
     assert "already holds a comparison" in again.err
+    more = ("--recipes", "hierarchical,3dva,nunatak", "--volumes", 3, "--latent-dim", 2)
+    other = call(*words[:-1], compared, *more)
+    assert other.is_refused()
+    assert "holds a comparison with latent_dim 1" in other.err
     bare = tmp_path / "bare"
     bare.mkdir()
     for name in ("truth.npz", "volumes.npy"):

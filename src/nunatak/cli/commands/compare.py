@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from pathlib import Path
@@ -78,13 +79,9 @@ def run(words: list[str]) -> Result:
     )
     table = options.output / "compare.csv"
     done = _done(table)
-    names, there = {recipe.name for recipe in recipes}, {row.name for row in done}
-    require(
-        there < names,
-        f"{options.output} already holds a comparison of {', '.join(sorted(there))}: choose another folder, "
-        "or name these and more.",
-    )
+    _require_more({recipe.name for recipe in recipes}, {row.name for row in done}, options.output)
     options.output.mkdir(parents=True, exist_ok=True)
+    _require_same_settings(options)
     extra = defaults_for(particles, comparison.options)
     rows = done
     for rows in compare_recipes(recipes, comparison, options.output, extra, done, _say):
@@ -107,6 +104,37 @@ def _done(table: Path) -> list[Row]:
     own = {recipe.name for recipe in RECIPES}
     held = rows_from_csv(_read(table), str(table)) if table.exists() else []
     return [row for row in held if row.name in own and row.figures]
+
+
+def _require_more(names: set[str], there: set[str], folder: Path) -> None:
+    require(
+        there < names,
+        f"{folder} already holds a comparison of {', '.join(sorted(there))}: choose another folder, "
+        "or name these and more.",
+    )
+
+
+def _require_same_settings(options: Options) -> None:
+    """Write what the runs of a comparison share, or refuse to go on with rows that were made otherwise."""
+    from nunatak.io.atomic import write_json
+
+    path = options.output / "compare.json"
+    asked = {
+        "particles": str(options.particles.absolute()),
+        "truth": str(options.truth.absolute()),
+        "latent_dim": options.latent_dim,
+        "seed": options.seed,
+        "options": options.options,
+        "volumes": options.volumes,
+    }
+    held = json.loads(_read(path)) if path.exists() else asked
+    others = [f"{name} {held.get(name)!r}" for name, value in asked.items() if held.get(name) != value]
+    require(
+        not others,
+        f"{options.output} holds a comparison with {', '.join(others)}: give the same again, or choose "
+        "another folder.",
+    )
+    write_json(path, asked)
 
 
 def _shared_options(options: Options) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from nunatak.export.distributions import (
     principal_components,
     view_figure,
 )
+from nunatak.export.landscapes import shown_window
 from nunatak.export.pictures import central_part, grey_picture, low_passed, map_pictures, particle_pictures
 from nunatak.export.style import figure_svg
 from nunatak.geometry.rotations import random_rotations
@@ -112,3 +113,12 @@ def test_labels_that_would_overlap_take_another_row() -> None:
     assert label_rows([0, 10, 50], [20, 20, 20]) == [0, 1, 0]
     assert label_rows([30, 0, 5, 8], [10, 25, 10, 10]) == [0, 0, 1, 2]
     assert label_rows([], []) == []
+
+
+def test_a_few_strays_do_not_shrink_the_plane() -> None:
+    """What is drawn and the path fill the window, though the grid reaches ten times as far."""
+    grid = np.linspace(-50, 50, 101)
+    drawn = np.abs(grid - 3) < 4.5
+    low, high = shown_window(grid, drawn)
+    assert (low, high) == pytest.approx((-1 - 0.64, 7 + 0.64))
+    assert shown_window(grid, drawn, np.array([0.0, 20.0]))[1] == pytest.approx(20 + 0.08 * 21)

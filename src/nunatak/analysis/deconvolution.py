@@ -159,7 +159,7 @@ def maximum_likelihood_masses(
 def grid_axis(values: NDArray, noise: float, cells: int) -> NDArray[np.float64]:
     """(cells,) equally spaced centres that hold nearly all values and what their noise hides."""
     low, high = np.quantile(values, [0.001, 0.999])
-    margin = max(noise, 0.02 * (high - low), 1e-9)
+    margin = max(2.5 * noise, 0.02 * (high - low), 1e-9)
     return np.linspace(low - margin, high + margin, cells)
 
 

@@ -27,6 +27,7 @@ COLOURS = (ACCENT, WARM, MOSS, "#8a6fb0", "#c9a13b", "#4f9f9a", "#a8577e", "#6d7
 MOST_KT = 6.0
 """Free energies above it are drawn alike: there are hardly any particles."""
 SHOWN_POINTS = 4000
+_ROOM = 0.08
 
 
 @styled
@@ -55,9 +56,34 @@ def energy_plane_figure(
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0)
     bar.set_label("free energy (kT)")
+    ways = (None, None) if way is None else way.T
+    windows = [
+        shown_window(grid, np.any(free_energy_kT <= MOST_KT, axis=1 - number), ways[number])
+        for number, grid in enumerate(grids)
+    ]
+    axes.set(xlim=windows[0], ylim=windows[1])
     axes.set(xlabel="coordinate 1 (noise units)", ylabel="coordinate 2 (noise units)")
     axes.tick_params(length=0)
     return figure
+
+
+def shown_window(grid: NDArray, drawn: NDArray, way: NDArray | None = None) -> tuple[float, float]:
+    """From where to where a coordinate is drawn: what there is to see, the whole path, and some room.
+
+    A few particles far out would shrink all others.
+
+    Parameters
+    ----------
+    grid : (g,)
+        Places along the coordinate.
+    drawn : (g,) bool
+        Where anything is drawn.
+    way : (m,), optional
+        The path's.
+    """
+    seen = grid[drawn] if way is None else np.concatenate([grid[drawn], way])
+    room = _ROOM * float(np.ptp(seen))
+    return float(seen.min()) - room, float(seen.max()) + room
 
 
 @styled

@@ -41,6 +41,7 @@ class Bar:
 BARS = {
     "nunatak": Bar(3.0, 0.95, 0.45),  # 1.96, 0.983, 0.470
     "fixed-poses": Bar(None, 0.97, 0.46),  # 0.996, 0.473
+    "refined-poses": Bar(3.0, 0.95, 0.42),  # 1.91, 0.984, 0.443
     "hierarchical": Bar(5.0, 0.9, 0.41),  # 3.30, 0.963, 0.433
     "branch-and-bound": Bar(7.0, 0.85, 0.41),  # 5.22, 0.926, 0.428
     "multiclass": Bar(7.0, 0.8, 0.40),  # 4.72, 0.876, 0.421

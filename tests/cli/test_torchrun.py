@@ -113,7 +113,7 @@ def test_recipes_of_one_process_say_so(
 
     monkeypatch.setattr(execute, "meet", lambda device: Group(0, 2))
     shared = {recipe.name for recipe in RECIPES if recipe.shared}
-    assert shared == {"nunatak", "fixed-poses"}
+    assert shared == {"nunatak", "fixed-poses", "refined-poses"}
     other = next(r for r in RECIPES if not r.shared and r.poses is PoseSource.FOUND)
     words = ["abinit", simulated / "particles.star", "-o", tmp_path / "run", "--recipe", other.name]
     done = call(*words)

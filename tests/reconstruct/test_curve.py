@@ -86,17 +86,16 @@ def test_poses_against_maps_along_the_landscape_come_nearer_the_truth() -> None:
     off = torch.randn(len(model.candidates), 3, generator=torch.Generator().manual_seed(2)) * 0.03
     turned = (rotation_from_vector(off.double()) @ truth.poses.rotations.double()).float()
     start = replace(flat, model=replace(model, candidates=replace(model.candidates, rotations=turned)))
-    searching = replace(context, poses=None)
     errors = [geodesic_deg(turned, truth.poses.rotations).median()]
     state = start
     for _ in range(2):
-        state = states_pass(state, searching)
+        state = states_pass(state, context)
         errors.append(geodesic_deg(state.oriented.candidates.rotations, truth.poses.rotations).median())
     # Measured 2.59, 1.74 and 1.94 degrees.
     assert errors[1] < 0.85 * errors[0]
     assert errors[2] < 0.8 * errors[0]
     assert STATES in state.kept
-    assert STATES not in curve_pass(state, searching).kept
+    assert STATES not in curve_pass(state, context).kept
 
 
 def test_states_along_the_landscape_are_nearer_the_truth_than_in_the_plane() -> None:
@@ -127,8 +126,8 @@ def test_maps_of_all_particles_tell_states_better_than_those_of_half_sets() -> N
     context = Context(build_cache(given, sign=1, circle_px=10), settings, truth.poses)
     flat = run(fixed_poses(settings), context)
     context = replace(context, config=settings.model_copy(update={"landscape_functions": 8}))
-    by_halves = states_pass(flat, context)
-    by_all = latents_pass(by_halves, context)
+    by_halves = states_pass(flat, context, held=True)
+    by_all = latents_pass(by_halves, context, held=True)
     views = truth.poses.rotations[:, 2].numpy()
     flat_score, halves_score, all_score = (
         score_latents(

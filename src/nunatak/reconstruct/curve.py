@@ -63,10 +63,15 @@ def _curved(model: Model, functions: LatentPosterior) -> Model:
     )
 
 
-def states_pass(state: RunState, context: Context) -> RunState:
+def states_pass(state: RunState, context: Context, held: bool = False) -> RunState:
     """Poses against each particle's own map on the landscape, then where on it the particle lies.
 
-    Each half-set against maps of its own. Poses that were given stay.
+    Each half-set against maps of its own.
+
+    Parameters
+    ----------
+    held : bool
+        Poses are known: they stay, and that they might move is not in the latents' error bars.
     """
     model = state.oriented
     reach = finish_radius(model, context)
@@ -75,20 +80,21 @@ def states_pass(state: RunState, context: Context) -> RunState:
         return state
     landscape, functions = found
     curved = maximize(_curved(model, functions), context.cache, reach, context.mask_fraction, False)
-    plan = _plan(model, context, reach, 0 if context.poses is not None else _STEPS, False)
+    plan = replace(_plan(model, context, reach, held), iterations=0 if held else _STEPS)
     moved, functions, latents = _expect(curved, landscape, context, plan)
     change = float(geodesic_deg(model.candidates.rotations, moved.rotations).median())
     record: dict[str, Any] = {"radius_px": reach, "pose_change_deg": change}
     return _with_states(state, moved, (landscape, functions, latents), record)
 
 
-def latents_pass(state: RunState, context: Context) -> RunState:
+def latents_pass(state: RunState, context: Context, held: bool = False) -> RunState:
     """Where particles lie by maps of all of them: on a plane, then on a landscape of that; poses stay.
 
     Maps of a half-set are of half as many images, so that what tells two states apart is twice as noisy in
     them. From the plane, because a landscape of latents that a landscape has given gathers them into clumps.
+    `held` as in states_pass.
     """
-    linear = _on_a_plane(state.oriented, context)
+    linear = _on_a_plane(state.oriented, context, held)
     state = replace(state, model=linear, kept=_without_states(state))
     reach = finish_radius(linear, context)
     found = _states(state, context, reach)
@@ -98,22 +104,22 @@ def latents_pass(state: RunState, context: Context) -> RunState:
     curved = maximize(
         _curved(linear, functions), context.cache, reach, context.mask_fraction, True, LAST_POWERS
     )
-    moved, functions, latents = _expect(curved, landscape, context, _plan(linear, context, reach, 0, False))
+    moved, functions, latents = _expect(curved, landscape, context, _plan(linear, context, reach, held))
     return _with_states(state, moved, (landscape, functions, latents), {"radius_px": reach})
 
 
-def _on_a_plane(model: Model, context: Context) -> Model:
+def _on_a_plane(model: Model, context: Context, held: bool) -> Model:
     """The linear model of all particles, and latents by it at held poses."""
     reach = finish_radius(model, context)
     whole = with_gauge(maximize(model, context.cache, reach, context.mask_fraction, True, LAST_POWERS))
-    return with_gauge(expect(whole, context.cache, _plan(whole, context, reach, 0, True))[0])
+    return with_gauge(expect(whole, context.cache, _plan(whole, context, reach, held, latent=True))[0])
 
 
-def _plan(model: Model, context: Context, radius_px: int, steps: int, latent: bool) -> SearchPlan:
-    """Steps of the poses; that those which were found might move is in the latents' error bars."""
+def _plan(model: Model, context: Context, radius_px: int, held: bool, latent: bool = False) -> SearchPlan:
+    """No step of the poses; that those which are not known might move is in the latents' error bars."""
     prior = local_prior(context, float(model.candidates.shifts_px.std()), latent=latent)
     stay = torch.zeros(1, 3, device=context.device)
-    return SearchPlan(radius_px, stay, steps, replace(prior, pose=context.poses is None))
+    return SearchPlan(radius_px, stay, 0, replace(prior, pose=not held))
 
 
 def _with_states(

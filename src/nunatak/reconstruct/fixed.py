@@ -9,12 +9,14 @@ import torch
 from nunatak.core.device import to_device
 from nunatak.core.errors import InputError
 from nunatak.geometry.poses import Poses
+from nunatak.geometry.so3_grid import tangent_offsets
 from nunatak.reconstruct.model import Model, SearchPlan, expect, maximize, noise_from_residuals
 from nunatak.reconstruct.orient import pure_noise_objective
 from nunatak.reconstruct.passes import (
     differing_in_the_molecule,
     finish_radius,
     latent_dim,
+    refined,
     scattered,
     with_gauge,
 )
@@ -23,6 +25,7 @@ from nunatak.search.candidates import without_deviation
 from nunatak.search.local import LocalPrior
 
 _STAY = torch.zeros(1, 3)
+_LOOK_DEG = 4.0
 
 
 def _given_model(poses: Poses, context: Context) -> Model:
@@ -69,6 +72,14 @@ def given_poses_pass(state: RunState, context: Context) -> RunState:
     )
     record = {"radius_px": model.radius_px, "log_evidence": evidence}
     return replace(state, model=model, pose_change_deg=0.0, history=(*state.history, record))
+
+
+def refine_given_pass(state: RunState, context: Context) -> RunState:
+    """One pass of local refinement of given poses, each half-set against a map of its own.
+
+    The first pass looks around as well: poses of coarser pixels, or of another map, may be degrees off.
+    """
+    return refined(state, context, tangent_offsets(_LOOK_DEG) if state.passes == 0 else _STAY)
 
 
 def fixed_grow_pass(state: RunState, context: Context, done: int = 0) -> RunState:

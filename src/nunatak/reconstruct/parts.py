@@ -10,7 +10,7 @@ from nunatak.reconstruct import passes
 from nunatak.reconstruct.config import EngineConfig
 from nunatak.reconstruct.curve import curve_pass, latents_pass, states_pass
 from nunatak.reconstruct.dimensions import count_pass, is_flexible, is_rigid
-from nunatak.reconstruct.fixed import fixed_grow_pass, given_poses_pass
+from nunatak.reconstruct.fixed import fixed_grow_pass, given_poses_pass, refine_given_pass
 from nunatak.reconstruct.frames import frame_pass
 from nunatak.reconstruct.group_dimensions import group_dimensions_pass, have_added
 from nunatak.reconstruct.molecule_stages import are_several
@@ -54,8 +54,17 @@ def _applies(config: EngineConfig) -> Callable[[RunState], bool]:
 
 def local_refinement(config: EngineConfig) -> tuple[Stage, ...]:
     """Homogeneous refinement of poses by half-sets; two passes of it where latents may follow."""
-    rigid = Stage("refinement", passes.refine_pass, config.refine_passes, passes.settled)
-    brief = Stage("consensus refinement", passes.refine_pass, 2)
+    return _refinement(config, passes.refine_pass)
+
+
+def refinement_from_given(config: EngineConfig) -> tuple[Stage, ...]:
+    """The same around given poses, as far as the half-sets agree from the first pass on."""
+    return _refinement(config, refine_given_pass)
+
+
+def _refinement(config: EngineConfig, advance: Callable[[RunState, Context], RunState]) -> tuple[Stage, ...]:
+    rigid = Stage("refinement", advance, config.refine_passes, passes.settled)
+    brief = Stage("consensus refinement", advance, 2)
     if config.counts_latents:
         count = Stage("counting dimensions", count_pass, 1, cost=4.0)
         return brief, count, replace(rigid, applies=is_rigid)
@@ -128,8 +137,16 @@ def _with_groups(
     )
 
 
+def second_look(config: EngineConfig) -> tuple[Stage, ...]:
+    """Every particle once more over the whole grid, now that there is a model of the states."""
+    if not config.most_latents:
+        return ()
+    cost, _ = _joint_cost(config)
+    return (Stage("a second look", passes.look_pass, 1, cost=5 * cost, applies=_applies(config)),)
+
+
 def states_of_one(config: EngineConfig) -> tuple[Stage, ...]:
-    """The states of one molecule: a second look, independent half-sets, one frame for all of them."""
+    """The states of one molecule: more joint passes, independent half-sets, one frame for all of them."""
     if not config.most_latents:
         return ()
     cost, first = _joint_cost(config)
@@ -137,7 +154,6 @@ def states_of_one(config: EngineConfig) -> tuple[Stage, ...]:
     left = config.joint_passes - first
     later = (Stage("poses and latents again", rest, left, cost=cost),) if left else ()
     stages = (
-        Stage("a second look", passes.look_pass, 1, cost=5 * cost),
         *later,
         Stage("independent half-sets", passes.split_pass, 2, cost=cost),
         Stage("one frame for all states", frame_pass, 1, cost=2 * cost),
@@ -148,12 +164,22 @@ def states_of_one(config: EngineConfig) -> tuple[Stage, ...]:
 
 def curved_landscape(config: EngineConfig) -> tuple[Stage, ...]:
     """Maps that follow large motions, components of smooth functions of the latent; poses, states by them."""
+    return _landscape(config, held=False)
+
+
+def held_landscape(config: EngineConfig) -> tuple[Stage, ...]:
+    """The same at poses that stay as they are."""
+    return _landscape(config, held=True)
+
+
+def _landscape(config: EngineConfig, held: bool) -> tuple[Stage, ...]:
     if not (config.most_latents and config.landscape_functions):
         return ()
     cost, applies = 4.0 + config.landscape_functions, _applies(config)
+    states, latents = partial(states_pass, held=held), partial(latents_pass, held=held)
     return (
-        Stage("poses and states on the landscape", states_pass, 2, cost=cost, applies=applies),
-        Stage("states by maps of all particles", latents_pass, 1, cost=cost, applies=applies),
+        Stage("poses and states on the landscape", states, 2, cost=cost, applies=applies),
+        Stage("states by maps of all particles", latents, 1, cost=cost, applies=applies),
         Stage("maps along the landscape", curve_pass, 1, cost=0.4 * cost, applies=applies),
     )
 

@@ -22,6 +22,7 @@ NUNATAK = Recipe(
         several_molecules,
         parts.frames_of_states,
         parts.dimensions_of_groups,
+        parts.second_look,
         parts.states_of_one,
         parts.curved_landscape,
         parts.final_maps,
@@ -36,6 +37,21 @@ FIXED_POSES = Recipe(
         parts.given_poses,
         parts.held_subspace,
         parts.held_dimensions_of_groups,
+        parts.held_landscape,
+        parts.final_maps,
+    ),
+    shared=True,
+)
+REFINED_POSES = Recipe(
+    "refined-poses",
+    "given poses refined locally, with the latents, as far as half-sets agree",
+    PoseSource.GIVEN,
+    (
+        parts.given_poses,
+        parts.refinement_from_given,
+        parts.joint_subspace,
+        parts.dimensions_of_groups,
+        parts.states_of_one,
         parts.curved_landscape,
         parts.final_maps,
     ),
@@ -46,6 +62,7 @@ FIXED_POSES = Recipe(
 RECIPES: tuple[Recipe, ...] = (
     NUNATAK,
     FIXED_POSES,
+    REFINED_POSES,
     *searching.RECIPES,
     *mixture.RECIPES,
     *variability.RECIPES,

@@ -12,8 +12,8 @@ import pytest
 from nunatak.simulate.config import SimulationConfig
 from nunatak.simulate.write import write_simulation
 
-IMAGES, TILE = 24_000, 64
-EARLY, LATE = 100, 370
+IMAGES, TILE = 14_000, 64
+EARLY, LATE = 60, 215
 # Data that the process holds, and not what of it is resident: files' pages come and go.
 PROGRAM = """
 import json, sys

@@ -156,6 +156,12 @@ def test_compare_refuses_what_it_cannot_compare(simulated: Path, compared: Path,
     other = call(*words[:-1], compared, *more)
     assert other.is_refused()
     assert "holds a comparison with latent_dim 1" in other.err
+    broken = tmp_path / "broken"
+    shutil.copytree(compared, broken)
+    (broken / "compare.json").write_text("{")
+    other = call(*words[:-1], broken, *more)
+    assert other.is_refused()
+    assert "no JSON object" in other.err
     bare = tmp_path / "bare"
     bare.mkdir()
     for name in ("truth.npz", "volumes.npy"):

@@ -121,4 +121,5 @@ def test_a_few_strays_do_not_shrink_the_plane() -> None:
     drawn = np.abs(grid - 3) < 4.5
     low, high = shown_window(grid, drawn)
     assert (low, high) == pytest.approx((-1 - 0.64, 7 + 0.64))
+    assert shown_window(grid, grid == 3) == pytest.approx((2.92, 3.08))
     assert shown_window(grid, drawn, np.array([0.0, 20.0]))[1] == pytest.approx(20 + 0.08 * 21)

@@ -82,7 +82,7 @@ def shown_window(grid: NDArray, drawn: NDArray, way: NDArray | None = None) -> t
         The path's.
     """
     seen = grid[drawn] if way is None else np.concatenate([grid[drawn], way])
-    room = _ROOM * float(np.ptp(seen))
+    room = _ROOM * max(float(np.ptp(seen)), float(grid[1] - grid[0]))
     return float(seen.min()) - room, float(seen.max()) + room
 
 

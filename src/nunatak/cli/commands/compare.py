@@ -81,7 +81,7 @@ def run(words: list[str]) -> Result:
     done = _done(table)
     _require_more({recipe.name for recipe in recipes}, {row.name for row in done}, options.output)
     options.output.mkdir(parents=True, exist_ok=True)
-    _require_same_settings(options)
+    _keep_settings(options, bool(done))
     extra = defaults_for(particles, comparison.options)
     rows = done
     for rows in compare_recipes(recipes, comparison, options.output, extra, done, _say):
@@ -114,8 +114,8 @@ def _require_more(names: set[str], there: set[str], folder: Path) -> None:
     )
 
 
-def _require_same_settings(options: Options) -> None:
-    """Write what the runs of a comparison share, or refuse to go on with rows that were made otherwise."""
+def _keep_settings(options: Options, begun: bool) -> None:
+    """Write what the runs of a comparison share; one that has rows is not gone on with by other settings."""
     from nunatak.io.atomic import write_json
 
     path = options.output / "compare.json"
@@ -127,7 +127,10 @@ def _require_same_settings(options: Options) -> None:
         "options": options.options,
         "volumes": options.volumes,
     }
-    held = json.loads(_read(path)) if path.exists() else asked
+    try:
+        held = json.loads(_read(path)) if begun and path.exists() else asked
+    except ValueError as error:
+        raise InputError(f"{path} is no JSON object: choose another folder.") from error
     others = [f"{name} {held.get(name)!r}" for name, value in asked.items() if held.get(name) != value]
     require(
         not others,

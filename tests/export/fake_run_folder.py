@@ -144,11 +144,12 @@ def _write_particles(
 
 def _write_fsc(folder: Path, box: int, pixel_size_A: float) -> None:
     generator = np.random.default_rng(0)
-    lines = ["shell,resolution_A,fsc"]
+    lines = ["shell,resolution_A,fsc,fsc_molecule"]
     for k in range(1, box // 2 + 1):
         frequency = k / box
         value = 1 / (1 + (frequency * 4.2) ** 9 * 6) + 0.02 * generator.normal()
-        lines.append(f"{k},{pixel_size_A / frequency:.4f},{value:.5f}")
+        inside = 1 / (1 + (frequency * 3.2) ** 9 * 6)
+        lines.append(f"{k},{pixel_size_A / frequency:.4f},{value:.5f},{inside:.5f}")
     write_text(folder / "fsc.csv", "\n".join(lines) + "\n")
 
 

@@ -37,6 +37,12 @@ def test_fsc_figure_marks_the_resolution_only_where_there_is_one(resolution):
     assert ("9.0 Å" in svg) == (resolution is not None)
 
 
+def test_fsc_figure_draws_the_curve_in_the_molecule_where_there_is_one():
+    frequencies, curve = np.linspace(0.01, 0.2, 20), np.linspace(1, -0.1, 20)
+    without, beside = (fsc_figure(frequencies, curve, None, inside).axes[0] for inside in (None, curve**2))
+    assert len(beside.lines) == len(without.lines) + 1
+
+
 def test_trace_figure_numbers_stages_and_breaks_where_a_restart_waited():
     times = np.concatenate([np.arange(10.0), 60 + np.arange(10.0)])
     stages = ("consensus",) * 10 + ("joint",) * 10

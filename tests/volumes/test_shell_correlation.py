@@ -9,7 +9,14 @@ import torch
 
 from nunatak.core.fourier import fourier_map, real_map
 from nunatak.metrics.fsc import fourier_shell_correlation
-from nunatak.volumes.fsc import first_shell_below, resolution_A, shell_correlation
+from nunatak.volumes.fsc import (
+    corrected_correlation,
+    first_shell_below,
+    molecular_correlation,
+    resolution_A,
+    shell_correlation,
+    with_random_phases,
+)
 from nunatak.volumes.maps import radius_grid
 
 
@@ -72,3 +79,44 @@ def test_resolution_at_the_ends_of_a_curve() -> None:
     assert resolution_A(torch.ones(9), 100.0) == pytest.approx(100 / 8)
     assert first_shell_below(torch.ones(9), 0.143) == 9
     assert not math.isnan(resolution_A(torch.tensor([1.0, 0.5, 0.143, 0.143, 0.1]), 100.0))
+
+
+def test_noise_around_a_molecule_does_not_hide_that_halves_agree_on_it() -> None:
+    """Detail of white spectrum in a blob, as strong noise everywhere: 0.05 becomes 0.12 or more."""
+    box = 48
+    blob = torch.exp(-0.5 * (radius_grid(box) / 4) ** 2)
+    molecule = 30 * blob + (radius_grid(box) < 7) * white_maps(box, box, box, seed=2)
+    pair = torch.stack([molecule + white_maps(box, box, box, seed=seed) for seed in (3, 4)])
+    everywhere, inside = shell_correlation(*pair), molecular_correlation(pair)
+    assert float(everywhere[7:20].max()) < 0.08
+    assert float(inside[7:20].min()) > 0.11
+    assert float(inside[8:20].max()) < 0.65
+
+
+def test_noise_alone_does_not_agree_in_a_molecule_of_its_own_making() -> None:
+    pair = white_maps(2, 32, 32, 32)
+    assert float(molecular_correlation(pair)[6:].abs().max()) < 0.15
+
+
+def test_random_phases_keep_power_and_what_lies_below() -> None:
+    maps = white_maps(2, 24, 24, 24)
+    mixed = with_random_phases(maps, 6, torch.Generator().manual_seed(1))
+    below = (radius_grid(24).round() < 6).expand(2, -1, -1, -1)
+    before, after = fourier_map(maps), fourier_map(mixed)
+    torch.testing.assert_close(after[below], before[below], rtol=1e-4, atol=1e-4)
+    inner = radius_grid(24) < 11
+    torch.testing.assert_close(after.abs()[:, inner], before.abs()[:, inner], rtol=1e-3, atol=1e-3)
+    assert float(shell_correlation(maps[0], mixed[0])[7:].abs().max()) < 0.2
+
+
+def test_what_a_mask_makes_agree_is_taken_out() -> None:
+    """Halves that share nothing beyond shell 10, in a mask as narrow as what they share: 0.63 and 0.13."""
+    box = 48
+    shape = torch.exp(-0.5 * (radius_grid(box) / 3) ** 2) + 0.3 * (radius_grid(box) < 5)
+    shared = real_map(fourier_map(30 * shape) * (radius_grid(box) <= 10))
+    pair = shared + 0.1 * white_maps(2, box, box, box, seed=5)
+    masked = molecular_correlation(pair)
+    corrected = corrected_correlation(pair, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(corrected[:8], masked[:8])
+    assert float(masked[13:20].mean()) > 0.5
+    assert float(corrected[13:20].mean().abs()) < 0.25

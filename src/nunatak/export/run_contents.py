@@ -39,10 +39,13 @@ class FscTable:
     Attributes
     ----------
     frequencies_per_A, correlation : (shells,) float64
+    in_the_molecule : (shells,) float64, or None
+        Without the noise around it.
     """
 
     frequencies_per_A: NDArray[np.float64]
     correlation: NDArray[np.float64]
+    in_the_molecule: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +202,11 @@ def read_fsc(path: Path) -> FscTable:
     resolutions_A, correlation = np.atleast_1d(table["resolution_A"]), np.atleast_1d(table["fsc"])
     known = np.isfinite(resolutions_A) & (resolutions_A > 0) & np.isfinite(correlation)
     require(int(known.sum()) > 2, "it has fewer than three shells")
-    return FscTable(1 / resolutions_A[known], correlation[known])
+    inside = None
+    if "fsc_molecule" in (table.dtype.names or ()):
+        inside = np.atleast_1d(table["fsc_molecule"])[known]
+        inside = inside if np.isfinite(inside).all() else None
+    return FscTable(1 / resolutions_A[known], correlation[known], inside)
 
 
 def _read_particles(path: Path) -> ParticleTable:

@@ -44,13 +44,14 @@ def resolution_section(run: RunContents) -> Section | None:
     """The FSC curve and, beside it, how the resolution marched."""
     if run.fsc is None:
         return None
-    resolution_A = run.summary.get("resolution_A")
-    drawn = fsc_figure(run.fsc.frequencies_per_A, run.fsc.correlation, resolution_A)
+    resolution_A, inside_A = (run.summary.get(name) for name in ("resolution_A", "resolution_molecule_A"))
+    drawn = fsc_figure(run.fsc.frequencies_per_A, run.fsc.correlation, resolution_A, run.fsc.in_the_molecule)
     blocks = [
         figure(
             figure_svg(drawn, "Fourier shell correlation of the half maps", "fsc"),
             "Agreement of the half maps",
-            "Fourier shell correlation; a resolution is claimed where it first falls below 0.143.",
+            "Fourier shell correlation; a resolution is claimed where it first falls below 0.143. The thin "
+            "line: where the molecule is, without the noise around it (corrected with random phases).",
         )
     ]
     marching = _traces(run, RESOLUTION)
@@ -58,7 +59,7 @@ def resolution_section(run: RunContents) -> Section | None:
         drawn = trace_figure(marching, "resolution (Å)", _kept_restart(run), True, _stages(run))
         svg = figure_svg(drawn, "Resolution against time", "march")
         blocks.append(figure(svg, "Resolution during the run", f"Finer is up. {_stages_sentence(run)}"))
-    return Section("Resolution", words.resolution_sentence(resolution_A), (grid(blocks),))
+    return Section("Resolution", words.resolution_sentence(resolution_A, inside_A), (grid(blocks),))
 
 
 def map_section(run: RunContents) -> Section | None:

@@ -97,11 +97,12 @@ def truth_row(name: str, value: Any) -> tuple[str, str, str]:
     return words, form.format(value) if numeric else plain_value(value), remark
 
 
-def resolution_sentence(resolution_A: float | None) -> str:
-    """What the half maps say."""
+def resolution_sentence(resolution_A: float | None, inside_A: float | None = None) -> str:
+    """What the half maps say, and what they say where the molecule is."""
     if not resolution_A:
         return "The two half maps do not agree: no resolution is claimed."
-    return f"Maps from two independent halves of the particles agree to {resolution_A:.1f} Å."
+    inside = f", and to {inside_A:.1f} Å where the molecule is" if inside_A else ""
+    return f"Maps from two independent halves of the particles agree to {resolution_A:.1f} Å{inside}."
 
 
 def view_coverage(rotations: NDArray) -> float:

@@ -21,7 +21,8 @@ from nunatak.projection.gridding import block_from_maps
 from nunatak.reconstruct.memory import functions_that_fit
 from nunatak.reconstruct.model import Model, SearchPlan, expect, images_within, maximize, search_from
 from nunatak.reconstruct.orient import local_prior
-from nunatak.reconstruct.passes import LANDSCAPE, LAST_POWERS, finish_radius, last_maps, with_gauge
+from nunatak.reconstruct.passes import LANDSCAPE, finish_radius, last_maps, with_gauge
+from nunatak.reconstruct.solving import LAST
 from nunatak.reconstruct.state import Context, RunState
 from nunatak.search.candidates import Candidates
 from nunatak.search.local import LocalSearch
@@ -101,9 +102,7 @@ def latents_pass(state: RunState, context: Context, held: bool = False) -> RunSt
     if found is None:
         return replace(state, history=(*state.history, {"radius_px": reach}))
     landscape, functions = found
-    curved = maximize(
-        _curved(linear, functions), context.cache, reach, context.mask_fraction, True, LAST_POWERS
-    )
+    curved = maximize(_curved(linear, functions), context.cache, reach, context.mask_fraction, True, LAST)
     moved, functions, latents = _expect(curved, landscape, context, _plan(linear, context, reach, held))
     return _with_states(state, moved, (landscape, functions, latents), {"radius_px": reach})
 
@@ -111,7 +110,7 @@ def latents_pass(state: RunState, context: Context, held: bool = False) -> RunSt
 def _on_a_plane(model: Model, context: Context, held: bool) -> Model:
     """The linear model of all particles, and latents by it at held poses."""
     reach = finish_radius(model, context)
-    whole = with_gauge(maximize(model, context.cache, reach, context.mask_fraction, True, LAST_POWERS))
+    whole = with_gauge(maximize(model, context.cache, reach, context.mask_fraction, True, LAST))
     return with_gauge(expect(whole, context.cache, _plan(whole, context, reach, held, latent=True))[0])
 
 

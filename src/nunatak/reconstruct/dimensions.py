@@ -18,6 +18,7 @@ from nunatak.latent.subspace import LatentPosterior, whitening_gauge
 from nunatak.reconstruct.model import Model, SearchPlan, expect, maximize
 from nunatak.reconstruct.orient import start_radius
 from nunatak.reconstruct.passes import COUNTED, differing_in_the_molecule, scattered
+from nunatak.reconstruct.solving import COMPARED
 from nunatak.reconstruct.state import Context, RunState
 from nunatak.search.local import LocalPrior
 from nunatak.volumes.maps import low_passed
@@ -78,7 +79,7 @@ def grown_by_halves(
     """
     plan = SearchPlan(radius_px, torch.zeros(1, 3, device=context.device), 0, _PRIOR)
     for done in range(passes):
-        made = by_halves(maximize(model, context.cache, radius_px, context.mask_fraction, False, (0, 0)))
+        made = by_halves(maximize(model, context.cache, radius_px, context.mask_fraction, False, COMPARED))
         if least_density is not None:
             made = differing_in_the_molecule(made, least_density)
         moved, _ = expect(made, context.cache, plan)

@@ -16,7 +16,7 @@ from nunatak.particles.cache import ImageCache
 from nunatak.projection.gridding import block_from_maps
 from nunatak.projection.operator import insert_moments
 from nunatak.projection.slices import complete_plane
-from nunatak.reconstruct.solving import System, solve_systems
+from nunatak.reconstruct.solving import SEARCHED, MapFilter, System, solve_systems
 from nunatak.search.candidates import LATENT, Candidates, ImageSamples
 from nunatak.search.local import LocalFit, LocalPrior, LocalSearch, best_of, neighbours
 from nunatak.volumes.fsc import shell_correlation
@@ -210,13 +210,13 @@ def maximize(
     radius_px: int,
     mask_radius_fraction: float,
     joined: bool,
-    filter_powers: tuple[int, int] = (1, 1),
+    filtering: MapFilter = SEARCHED,
 ) -> Model:
     """New maps from the current poses and latents, and the FSC between half-sets; see with_maps."""
     hand_back_freed()
     sums = half_sums(model, cache, radius_px)
     box = min(working_box(radius_px), cache.plane.box_px)
-    return with_maps(model, sums, (box, mask_radius_fraction), joined, filter_powers, cache.share)
+    return with_maps(model, sums, (box, mask_radius_fraction), joined, filtering, cache.share)
 
 
 def with_maps(
@@ -224,7 +224,7 @@ def with_maps(
     sums: tuple[FourierSums, FourierSums],
     grid: tuple[int, float],
     joined: bool,
-    filter_powers: tuple[int, int] = (1, 1),
+    filtering: MapFilter = SEARCHED,
     group: Group = ALONE,
 ) -> Model:
     """The model with the maps that the half-sets' sums give, and the FSC between these.
@@ -237,8 +237,7 @@ def with_maps(
         Box of the maps in voxels, and radius of their mask as a fraction of it.
     joined : bool
         One model from all particles instead of one per half-set.
-    filter_powers : (int, int)
-        Of the local filter, of the mean and of the components; (0, 0) for half-maps that are to be compared.
+    filtering : MapFilter
     group : Group
         Processes that have these sums, and share out the work.
     """
@@ -255,12 +254,15 @@ def with_maps(
     solved = solve_systems(systems, box, group).mul_(mask)
     halves, maps = solved[:2], solved[2:].clone()
     correlation = shell_correlation(halves[0], halves[1])
-    if any(filter_powers):  # the mask again, because bands reach beyond it
-        powers = torch.full((first.channels, 1, 1, 1), filter_powers[1], device=device)
-        powers[0] = filter_powers[0]
+    if filtering.mean_power or filtering.component_power:  # the mask again, because bands reach beyond it
+        powers = torch.full((first.channels, 1, 1, 1), filtering.component_power, device=device)
+        powers[0] = filtering.mean_power
         maps = locally_filtered(maps, halves, radius_px, joined, powers, group).mul_(mask)
         # What differs is of molecules, and most of the box is solvent.
-        maps[:, 1:] *= molecular_support(density_of_all(maps.mean(0)))
+        inside = molecular_support(density_of_all(maps.mean(0)))
+        maps[:, 1:] *= inside
+        if filtering.in_the_molecule and first.channels > 1:
+            maps[:, 0] *= inside
     return replace(model, maps=maps, radius_px=radius_px, correlation=correlation)
 
 

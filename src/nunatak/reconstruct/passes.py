@@ -30,9 +30,10 @@ from nunatak.reconstruct.orient import (
     start_radius,
 )
 from nunatak.reconstruct.second_look import look_again
+from nunatak.reconstruct.solving import COMPARED, LAST
 from nunatak.reconstruct.state import Context, Outcome, RunState
 from nunatak.search.local import LocalPrior
-from nunatak.volumes.fsc import first_shell_below, resolution_A
+from nunatak.volumes.fsc import first_shell_below, molecular_correlation, resolution_A
 from nunatak.volumes.maps import SUPPORT_FROM, molecular_support, working_box
 
 COUNTED = "dimensions"
@@ -44,9 +45,8 @@ LANDSCAPE = "landscape"
 _STAY = torch.zeros(1, 3)
 # Of tangent_offsets: the identity and a turn to either side about each axis.
 _AXES = 7
-# Of the last maps' filter. What is left of noise in the components enters every map away from the mean; the
-# mean itself is Wiener's, as other programs' reconstructions are (docs/decisions/0010).
-LAST_POWERS = (1, 2)
+# Shells beyond where half-sets agree, so that the FSC is seen to fall.
+_BEYOND_PX = 8
 
 
 def _record(state: RunState, model: Model, moved_deg: float, evidence: float, context: Context) -> RunState:
@@ -270,14 +270,18 @@ def settle_pass(state: RunState, context: Context) -> RunState:
 
 
 def finish_radius(model: Model, context: Context) -> int:
-    """Radius of the last maps: past where the half-sets agree, so that the FSC is seen to fall.
+    """Radius of the last maps: past where the half-sets' means agree, so that the FSC is seen to fall.
 
-    Where they agree as far as the present maps reach, means alone are made as far as the images go.
+    They are compared where the molecule is: noise around it would hide their agreement, and maps that are
+    filtered by place show what it hides.
     """
-    if first_shell_below(model.correlation[0], 0.143) >= model.radius_px < context.limit_px:
-        mean = without_latents(model)
-        model = maximize(mean, context.cache, context.limit_px, context.mask_fraction, False, (0, 0))
-    return _supported_radius(model, context, 0.143, 8)
+    mean, radius = without_latents(model), model.radius_px
+    while True:
+        compared = maximize(mean, context.cache, radius, context.mask_fraction, False, COMPARED)
+        agreed = first_shell_below(molecular_correlation(compared.maps[:, 0]), 0.143)
+        if agreed < radius or radius >= context.limit_px:
+            return max(4, min(agreed + _BEYOND_PX, context.limit_px))
+        radius = min(radius + max(_BEYOND_PX, radius // 2), context.limit_px)
 
 
 def last_maps(model: Model, context: Context, radius_px: int) -> tuple[Model, Model]:
@@ -288,8 +292,8 @@ def last_maps(model: Model, context: Context, radius_px: int) -> tuple[Model, Mo
     sums = half_sums(model, context.cache, radius_px)
     grid = min(working_box(radius_px), context.cache.plane.box_px), context.mask_fraction
     group = context.cache.share
-    whole = with_maps(model, sums, grid, True, LAST_POWERS, group)
-    return whole, with_maps(model, sums, grid, False, (0, 0), group)
+    whole = with_maps(model, sums, grid, True, LAST, group)
+    return whole, with_maps(model, sums, grid, False, COMPARED, group)
 
 
 def finish_pass(state: RunState, context: Context) -> RunState:

@@ -20,6 +20,32 @@ from nunatak.volumes.wiener import (
 
 
 @dataclass(frozen=True)
+class MapFilter:
+    """What keeps noise out of maps that are solved for with a weak prior (docs/decisions/0010, 0026).
+
+    Attributes
+    ----------
+    mean_power, component_power : int
+        Of the local filter; 0 and 0 for maps that are to be compared.
+    in_the_molecule : bool
+        The mean of a model with components is zero where no particle has density, as these are.
+    """
+
+    mean_power: int = 1
+    component_power: int = 1
+    in_the_molecule: bool = False
+
+
+SEARCHED = MapFilter()
+"""Of maps that poses are found with."""
+COMPARED = MapFilter(0, 0)
+"""Of half-maps: what they share must not come from a filter."""
+LAST = MapFilter(1, 2, in_the_molecule=True)
+"""Of the last maps. What is left of noise in the components enters every map away from the mean; the mean
+itself is Wiener's, as other programs' reconstructions are."""
+
+
+@dataclass(frozen=True)
 class System:
     """What maps are solved for.
 

@@ -30,7 +30,7 @@ from nunatak.runs.job import JobConfig
 from nunatak.runs.tensors import write_tensors
 from nunatak.runs.trained import stored_volume
 from nunatak.runs.verdict import counted, particle_warnings, sentence
-from nunatak.volumes.fsc import resolution_A
+from nunatak.volumes.fsc import corrected_correlation, resolution_A
 from nunatak.volumes.maps import change_box, mirrored
 
 # The other hand: image axes x and y change sign (convention 8).
@@ -76,6 +76,13 @@ def run_resolution_A(state: RunState, cache: ImageCache) -> float | None:
     return resolution_A(state.model.correlation[0], cache.extent_A)
 
 
+def _in_the_molecule(state: RunState, seed: int) -> Tensor | None:
+    """(shells,) FSC of the half-maps without the noise around the molecule; None where nothing was found."""
+    if state.outcome is Outcome.NO_STRUCTURE or state.model is None or len(state.model.maps) < 2:
+        return None
+    return corrected_correlation(state.model.maps[:, 0], torch.Generator().manual_seed(seed))
+
+
 def write_results(folder: Path, particles: Particles, cache: ImageCache, report: RunReport) -> None:
     """Every file of the run folder but the report page."""
     state, flip = report.state, report.job.engine.flip_hand
@@ -87,11 +94,12 @@ def write_results(folder: Path, particles: Particles, cache: ImageCache, report:
     whole = state.maps if state.maps is not None else model.maps.mean(0)
     hand = mirrored if flip else (lambda maps: maps)
     whole, pair = hand(change_box(whole, box)), hand(change_box(model.maps[:, :1], box))
+    inside = _in_the_molecule(state, report.job.engine.seed)
     write_map(folder / "mean.mrc", whole[0].numpy(), pixel)
     if len(pair) == 2:
         write_map(folder / "half1.mrc", pair[0, 0].numpy(), pixel)
         write_map(folder / "half2.mrc", pair[1, 0].numpy(), pixel)
-        _write_fsc(folder / "fsc.csv", model.correlation[0], cache.extent_A)
+        _write_fsc(folder / "fsc.csv", model.correlation[0], inside, cache.extent_A)
     if model.latent_dim:
         write_npy(folder / "latents.npy", model.candidates.latents.numpy().astype(np.float32))
         write_npy(folder / "latents_covariance.npy", model.covariances.numpy().astype(np.float32))
@@ -106,7 +114,7 @@ def write_results(folder: Path, particles: Particles, cache: ImageCache, report:
         curved, told = stored_landscape(state.kept[LANDSCAPE], hand)
         tensors, stored = tensors | curved, stored | told
     write_tensors(folder / "model.safetensors", tensors, stored)
-    write_json(folder / "summary.json", _summary(cache, report))
+    write_json(folder / "summary.json", _summary(cache, report, inside))
 
 
 def write_particle_files(
@@ -129,13 +137,15 @@ def write_particle_files(
         write_particles_cs(folder / "particles.cs", table, added)
 
 
-def _write_fsc(path: Path, correlation: Tensor, extent_A: float) -> None:
-    lines = ["shell,resolution_A,fsc"]
-    lines += [f"{s},{extent_A / s if s else math.inf:.4f},{float(f):.6f}" for s, f in enumerate(correlation)]
+def _write_fsc(path: Path, correlation: Tensor, inside: Tensor | None, extent_A: float) -> None:
+    lines = ["shell,resolution_A,fsc,fsc_molecule"]
+    for shell, fsc in enumerate(correlation):
+        molecule = "" if inside is None else f"{float(inside[shell]):.6f}"
+        lines.append(f"{shell},{extent_A / shell if shell else math.inf:.4f},{float(fsc):.6f},{molecule}")
     write_text(path, "\n".join(lines) + "\n")
 
 
-def _summary(cache: ImageCache, report: RunReport) -> dict[str, Any]:
+def _summary(cache: ImageCache, report: RunReport, inside: Tensor | None) -> dict[str, Any]:
     resolution = run_resolution_A(report.state, cache)
     return {
         "version": report.version,
@@ -146,6 +156,7 @@ def _summary(cache: ImageCache, report: RunReport) -> dict[str, Any]:
         "outcome_sentence": sentence(report.state.outcome, resolution, len(cache), report.wall_s)
         + counted(report.state),
         "resolution_A": resolution,
+        "resolution_molecule_A": None if inside is None else resolution_A(inside, cache.extent_A),
         "particles": len(cache),
         "box_px": cache.plane.box_px,
         "pixel_size_A": cache.pixel_size_A,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nunatak.core.fourier import fourier_map
-from nunatak.volumes.maps import radius_grid
+from nunatak.core.fourier import fourier_map, real_map
+from nunatak.volumes.maps import density_of_all, molecular_support, radius_grid
+
+_RANDOM_BELOW = 0.8
 
 
 def shell_correlation(first: Tensor, second: Tensor) -> Tensor:
@@ -31,6 +33,48 @@ def shell_correlation(first: Tensor, second: Tensor) -> Tensor:
     correlation = cross / scale.clamp(min=1e-30)
     correlation[..., 0] = 1.0
     return correlation
+
+
+def molecular_correlation(pair: Tensor) -> Tensor:
+    """(d // 2,) FSC of (2, d, d, d) half-maps where the molecule is, at a resolution of some voxels."""
+    return _masked_correlation(pair, _inside(pair))
+
+
+def corrected_correlation(pair: Tensor, generator: torch.Generator) -> Tensor:
+    """molecular_correlation without what the mask itself makes agree.
+
+    From two shells past where the maps' own FSC falls below 0.8, (F - F_random) / (1 - F_random), F_random of
+    maps whose phases are random from there on, in the same mask (Chen et al. 2013).
+
+    Parameters
+    ----------
+    pair : (2, d, d, d) float32
+        Half-maps with no filter.
+    generator : torch.Generator
+        On the CPU.
+    """
+    inside = _inside(pair)
+    begin = first_shell_below(shell_correlation(pair[0], pair[1]), _RANDOM_BELOW)
+    masked = _masked_correlation(pair, inside)
+    chance = _masked_correlation(with_random_phases(pair, begin, generator), inside).clamp(-0.99, 0.99)
+    shells = torch.arange(len(masked), device=masked.device)
+    return torch.where(shells < begin + 2, masked, (masked - chance) / (1 - chance))
+
+
+def with_random_phases(maps: Tensor, first_shell: int, generator: torch.Generator) -> Tensor:
+    """(..., d, d, d) real maps whose phases are those of white noise from a shell on."""
+    noise = torch.randn(maps.shape, generator=generator).to(maps.device)
+    transform, phases = fourier_map(maps), torch.angle(fourier_map(noise))
+    beyond = radius_grid(maps.shape[-1], maps.device).round() >= first_shell
+    return real_map(torch.where(beyond, torch.polar(transform.abs(), phases), transform))
+
+
+def _inside(pair: Tensor) -> Tensor:
+    return molecular_support(density_of_all(pair.mean(0, keepdim=True)))
+
+
+def _masked_correlation(pair: Tensor, mask: Tensor) -> Tensor:
+    return shell_correlation(pair[0] * mask, pair[1] * mask)
 
 
 def first_shell_below(correlation: Tensor, threshold: float) -> int:

@@ -117,8 +117,9 @@ def test_maps_have_the_input_box_and_pixel_size(simulated: Path, heterogeneous_r
         assert voxel_A(heterogeneous_run / name) == pytest.approx(pixel_size_A(simulated), rel=1e-5)
 
 
-def test_fsc_table(simulated: Path, heterogeneous_run: Path) -> None:
-    with (heterogeneous_run / "fsc.csv").open() as file:
+@pytest.mark.parametrize("name", ["fsc.csv", "fsc_molecule.csv"])
+def test_fsc_table(simulated: Path, heterogeneous_run: Path, name: str) -> None:
+    with (heterogeneous_run / name).open() as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["shell", "resolution_A", "fsc"]
     assert [int(row["shell"]) for row in rows] == list(range(len(rows)))

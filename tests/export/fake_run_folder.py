@@ -144,13 +144,14 @@ def _write_particles(
 
 def _write_fsc(folder: Path, box: int, pixel_size_A: float) -> None:
     generator = np.random.default_rng(0)
-    lines = ["shell,resolution_A,fsc,fsc_molecule"]
+    lines, inside = ["shell,resolution_A,fsc"], ["shell,resolution_A,fsc"]
     for k in range(1, box // 2 + 1):
         frequency = k / box
         value = 1 / (1 + (frequency * 4.2) ** 9 * 6) + 0.02 * generator.normal()
-        inside = 1 / (1 + (frequency * 3.2) ** 9 * 6)
-        lines.append(f"{k},{pixel_size_A / frequency:.4f},{value:.5f},{inside:.5f}")
+        lines.append(f"{k},{pixel_size_A / frequency:.4f},{value:.5f}")
+        inside.append(f"{k},{pixel_size_A / frequency:.4f},{1 / (1 + (frequency * 3.2) ** 9 * 6):.5f}")
     write_text(folder / "fsc.csv", "\n".join(lines) + "\n")
+    write_text(folder / "fsc_molecule.csv", "\n".join(inside) + "\n")
 
 
 def _write_history(folder: Path, generator: np.random.Generator) -> None:

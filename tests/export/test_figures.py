@@ -39,7 +39,9 @@ def test_fsc_figure_marks_the_resolution_only_where_there_is_one(resolution):
 
 def test_fsc_figure_draws_the_curve_in_the_molecule_where_there_is_one():
     frequencies, curve = np.linspace(0.01, 0.2, 20), np.linspace(1, -0.1, 20)
-    without, beside = (fsc_figure(frequencies, curve, None, inside).axes[0] for inside in (None, curve**2))
+    without, beside = (
+        fsc_figure(frequencies, curve, None, inside).axes[0] for inside in (None, (frequencies, curve**2))
+    )
     assert len(beside.lines) == len(without.lines) + 1
 
 

@@ -101,7 +101,16 @@ def test_a_missing_folder_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["summary.json", "fsc.csv", "mean.mrc", "latents.npy", "particles.star", "config.toml"]
+    "name",
+    [
+        "summary.json",
+        "fsc.csv",
+        "fsc_molecule.csv",
+        "mean.mrc",
+        "latents.npy",
+        "particles.star",
+        "config.toml",
+    ],
 )
 def test_a_broken_file_becomes_a_sentence(tmp_path, name):
     (tmp_path / name).write_bytes(b"\x00 nonsense =")

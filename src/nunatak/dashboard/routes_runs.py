@@ -35,6 +35,7 @@ FILES = (
     "half1.mrc",
     "half2.mrc",
     "fsc.csv",
+    "fsc_molecule.csv",
     "summary.json",
     "config.toml",
     "history.jsonl",

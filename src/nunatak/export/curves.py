@@ -40,7 +40,7 @@ def fsc_figure(
     frequencies_per_A: NDArray,
     correlation: NDArray,
     resolution_A: float | None,
-    in_the_molecule: NDArray | None = None,
+    in_the_molecule: tuple[NDArray, NDArray] | None = None,
 ) -> Figure:
     """Fourier shell correlation of the half maps against frequency, with the 0.143 line.
 
@@ -49,7 +49,7 @@ def fsc_figure(
     frequencies_per_A, correlation : (shells,) float
     resolution_A : float or None
         Marked where it is claimed.
-    in_the_molecule : (shells,) float or None
+    in_the_molecule : (frequencies_per_A, correlation) or None
         The same without the noise around the molecule.
     """
     figure, axes = new_axes()
@@ -64,7 +64,7 @@ def fsc_figure(
     )
     axes.plot(frequencies_per_A, correlation, color=ACCENT)
     if in_the_molecule is not None:
-        axes.plot(frequencies_per_A, in_the_molecule, color=ACCENT, linewidth=0.9)
+        axes.plot(*in_the_molecule, color=ACCENT, linewidth=0.9)
     if resolution_A:
         axes.plot([1 / resolution_A] * 2, [0, HALF_MAP_THRESHOLD], color=WARM, linewidth=1.2)
         axes.plot(1 / resolution_A, HALF_MAP_THRESHOLD, "o", color=WARM, markersize=5)

@@ -39,13 +39,10 @@ class FscTable:
     Attributes
     ----------
     frequencies_per_A, correlation : (shells,) float64
-    in_the_molecule : (shells,) float64, or None
-        Without the noise around it.
     """
 
     frequencies_per_A: NDArray[np.float64]
     correlation: NDArray[np.float64]
-    in_the_molecule: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +81,8 @@ class RunContents:
         Lines of history.jsonl.
     config : dict
         config.toml.
+    fsc_molecule : FscTable or None
+        Where the molecule is, without the noise around it.
     path_maps : tuple of DensityMap
         Maps along the best supported path of the analysis, or volumes/path_*.mrc, in order.
     analysis : AnalysisContents or None
@@ -99,6 +98,7 @@ class RunContents:
     latents: NDArray | None = None
     mean: DensityMap | None = None
     fsc: FscTable | None = None
+    fsc_molecule: FscTable | None = None
     path_maps: tuple[DensityMap, ...] = ()
     analysis: AnalysisContents | None = None
     problems: tuple[str, ...] = ()
@@ -140,6 +140,7 @@ def read_run_contents(run_dir: Path | str) -> RunContents:
         latents=part("latents.npy", _read_latents, None),
         mean=part("mean.mrc", _read_density, None),
         fsc=part("fsc.csv", read_fsc, None),
+        fsc_molecule=part("fsc_molecule.csv", read_fsc, None),
         path_maps=_of_one_shape([found for found in path_maps if found is not None]),
         analysis=analysis,
         problems=tuple(problems),
@@ -191,7 +192,7 @@ def _read_latents(path: Path) -> NDArray | None:
 
 
 def read_fsc(path: Path) -> FscTable:
-    """fsc.csv of a run.
+    """fsc.csv or fsc_molecule.csv of a run.
 
     Raises
     ------
@@ -202,11 +203,7 @@ def read_fsc(path: Path) -> FscTable:
     resolutions_A, correlation = np.atleast_1d(table["resolution_A"]), np.atleast_1d(table["fsc"])
     known = np.isfinite(resolutions_A) & (resolutions_A > 0) & np.isfinite(correlation)
     require(int(known.sum()) > 2, "it has fewer than three shells")
-    inside = None
-    if "fsc_molecule" in (table.dtype.names or ()):
-        inside = np.atleast_1d(table["fsc_molecule"])[known]
-        inside = inside if np.isfinite(inside).all() else None
-    return FscTable(1 / resolutions_A[known], correlation[known], inside)
+    return FscTable(1 / resolutions_A[known], correlation[known])
 
 
 def _read_particles(path: Path) -> ParticleTable:

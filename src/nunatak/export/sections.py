@@ -45,7 +45,9 @@ def resolution_section(run: RunContents) -> Section | None:
     if run.fsc is None:
         return None
     resolution_A, inside_A = (run.summary.get(name) for name in ("resolution_A", "resolution_molecule_A"))
-    drawn = fsc_figure(run.fsc.frequencies_per_A, run.fsc.correlation, resolution_A, run.fsc.in_the_molecule)
+    within = run.fsc_molecule
+    inside = None if within is None else (within.frequencies_per_A, within.correlation)
+    drawn = fsc_figure(run.fsc.frequencies_per_A, run.fsc.correlation, resolution_A, inside)
     blocks = [
         figure(
             figure_svg(drawn, "Fourier shell correlation of the half maps", "fsc"),

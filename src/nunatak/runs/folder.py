@@ -99,7 +99,9 @@ def write_results(folder: Path, particles: Particles, cache: ImageCache, report:
     if len(pair) == 2:
         write_map(folder / "half1.mrc", pair[0, 0].numpy(), pixel)
         write_map(folder / "half2.mrc", pair[1, 0].numpy(), pixel)
-        _write_fsc(folder / "fsc.csv", model.correlation[0], inside, cache.extent_A)
+        _write_fsc(folder / "fsc.csv", model.correlation[0], cache.extent_A)
+    if inside is not None:
+        _write_fsc(folder / "fsc_molecule.csv", inside, cache.extent_A)
     if model.latent_dim:
         write_npy(folder / "latents.npy", model.candidates.latents.numpy().astype(np.float32))
         write_npy(folder / "latents_covariance.npy", model.covariances.numpy().astype(np.float32))
@@ -137,11 +139,9 @@ def write_particle_files(
         write_particles_cs(folder / "particles.cs", table, added)
 
 
-def _write_fsc(path: Path, correlation: Tensor, inside: Tensor | None, extent_A: float) -> None:
-    lines = ["shell,resolution_A,fsc,fsc_molecule"]
-    for shell, fsc in enumerate(correlation):
-        molecule = "" if inside is None else f"{float(inside[shell]):.6f}"
-        lines.append(f"{shell},{extent_A / shell if shell else math.inf:.4f},{float(fsc):.6f},{molecule}")
+def _write_fsc(path: Path, correlation: Tensor, extent_A: float) -> None:
+    lines = ["shell,resolution_A,fsc"]
+    lines += [f"{s},{extent_A / s if s else math.inf:.4f},{float(f):.6f}" for s, f in enumerate(correlation)]
     write_text(path, "\n".join(lines) + "\n")
 
 

@@ -19,6 +19,8 @@ def summary_of(run: Path) -> dict:
 def check_no_structure(run: Path, out: str) -> None:
     summary = summary_of(run)
     assert summary["outcome"] == "no structure found"
+    assert summary["resolution_molecule_A"] is None
+    assert not (run / "fsc_molecule.csv").exists()
     assert summary["resolution_A"] is None
     assert "no structure" in out.lower()
     assert not (run / "latents.npy").exists()

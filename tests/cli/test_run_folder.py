@@ -135,6 +135,8 @@ def test_summary(heterogeneous_run: Path) -> None:
     assert summary["particles"] == PARTICLES
     assert (summary["recipe"], summary["seed"], summary["latent_dim"]) == ("nunatak", 0, 1)
     assert any("too few" in warning for warning in summary["warnings"])
+    # Noise around the molecule can only hide agreement.
+    assert 2 * summary["pixel_size_A"] <= summary["resolution_molecule_A"] < 1.1 * summary["resolution_A"]
 
 
 def test_the_report_is_self_contained(heterogeneous_run: Path) -> None:

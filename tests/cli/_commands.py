@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -71,10 +72,14 @@ def environment() -> dict[str, str]:
 
 
 def start(*words: object) -> subprocess.Popen[str]:
-    """Start a command in a process of its own."""
-    command = [*PROGRAM, *map(str, words)]
+    """Start a command in a process of its own, which heeds Ctrl-C even where the tests run behind `&`."""
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+        [*PROGRAM, *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

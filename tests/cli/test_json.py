@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
-from _commands import PROGRAM, TINY, Done, call, environment, succeed
+from _commands import TINY, Done, call, start, succeed
 
 from nunatak.cli.main import COMMANDS
 
@@ -102,8 +101,7 @@ def test_the_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_the_dashboard_says_where_it_listens_before_it_serves(heterogeneous_run: Path) -> None:
-    command = [*PROGRAM, "dashboard", str(heterogeneous_run), "--port", "0", "--json"]
-    serving = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment())
+    serving = start("dashboard", heterogeneous_run, "--port", 0, "--json")
     try:
         assert serving.stdout is not None
         said = ""

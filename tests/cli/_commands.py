@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import signal
 import subprocess
 import sys
 import warnings
@@ -19,7 +18,9 @@ import starfile
 
 from nunatak.cli.main import main
 
-PROGRAM = [sys.executable, "-c", "from nunatak.cli.main import main; main()"]
+# A shell that starts the tests behind `&` lets them and their children ignore Ctrl-C.
+_HEEDFUL = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+PROGRAM = [sys.executable, "-c", f"{_HEEDFUL}; from nunatak.cli.main import main; main()"]
 TINY = [
     *("--restarts=1", "--start-updates=6", "--refine-passes=2"),
     *("--grow-passes=2", "--joint-passes=2", "--threads=1", "--healpix-order=1"),
@@ -72,14 +73,10 @@ def environment() -> dict[str, str]:
 
 
 def start(*words: object) -> subprocess.Popen[str]:
-    """Start a command in a process of its own, which heeds Ctrl-C even where the tests run behind `&`."""
+    """Start a command in a process of its own."""
+    command = [*PROGRAM, *map(str, words)]
     return subprocess.Popen(
-        [*PROGRAM, *map(str, words)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(),
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
     )
 
 

@@ -219,7 +219,7 @@ def test_filtered_components_are_zero_in_the_solvent_and_compared_ones_are_not()
 
 
 def test_last_maps_are_nearer_to_the_truth_as_dense_and_empty_around_the_molecule() -> None:
-    """Of latents that mean nothing components hold noise alone. FSC means 0.853 and 0.905 found."""
+    """Of latents that mean nothing components hold noise alone. FSC means 0.853 and 0.890 found."""
     cache, truth = small_set(300, 32, 0.1)
     context = small_context(cache)
     model = true_model(context, truth, 15, 4)
@@ -230,7 +230,7 @@ def test_last_maps_are_nearer_to_the_truth_as_dense_and_empty_around_the_molecul
     areas = [float(shell_correlation(maps[0], true_map).clamp(min=0).mean()) for maps in (weak, last)]
     assert areas[1] > areas[0] + 0.03
     density = [float((maps[0] * true_map).sum() / true_map.square().sum()) for maps in (weak, last)]
-    assert 0.8 < density[1] / density[0] < 1.25
+    assert 0.95 < density[1] / density[0] < 1.05
     box = last.shape[-1]
     solvent = (radius_grid(box) > 0.42 * box) & (radius_grid(box) < 0.46 * box)
     assert float((last[0][solvent] == 0).float().mean()) > 0.9

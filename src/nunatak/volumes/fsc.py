@@ -58,7 +58,8 @@ def corrected_correlation(pair: Tensor, generator: torch.Generator) -> Tensor:
     masked = _masked_correlation(pair, inside)
     chance = _masked_correlation(with_random_phases(pair, begin, generator), inside).clamp(-0.99, 0.99)
     shells = torch.arange(len(masked), device=masked.device)
-    return torch.where(shells < begin + 2, masked, (masked - chance) / (1 - chance))
+    corrected = ((masked - chance) / (1 - chance)).clamp(-1, 1)
+    return torch.where(shells < begin + 2, masked, corrected)
 
 
 def with_random_phases(maps: Tensor, first_shell: int, generator: torch.Generator) -> Tensor:
